@@ -1,0 +1,36 @@
+// Package gatestatus is what a gate tells the operator about itself over its status port.
+package gatestatus
+
+import "time"
+
+// Path is where the status port serves Status as JSON.
+const Path = "/status"
+
+// Status is one gate's account of itself. It holds identifiers, never a credential.
+type Status struct {
+	// Version is the version of the gate's binary.
+	Version string `json:"version"`
+	// Boot is a random id of this process.
+	Boot string `json:"boot"`
+	// Generation is the generation of the configuration in force; empty when none is.
+	Generation string `json:"generation"`
+	// ConfigError says why a newer configuration on disk is not in force; empty when there is none.
+	ConfigError string `json:"configError,omitempty"`
+	// CertificateSerial is the serving certificate's serial number in hex.
+	CertificateSerial string `json:"certificateSerial,omitempty"`
+	// CertificateNotAfter is when the serving certificate ends.
+	CertificateNotAfter time.Time `json:"certificateNotAfter,omitzero"`
+	// UpstreamReady says whether the server accepts connections.
+	UpstreamReady bool `json:"upstreamReady"`
+	// Keys are the accepted API keys, by id.
+	Keys []Key `json:"keys,omitempty"`
+	// Listeners are sockets in the pod's network namespace that listen on an address other than loopback and are not the
+	// gate's own, as "address:port", sorted, at most 32.
+	Listeners []string `json:"listeners,omitempty"`
+}
+
+// Key is one accepted API key and when this gate last accepted it.
+type Key struct {
+	ID       string    `json:"id"`
+	LastUsed time.Time `json:"lastUsed,omitzero"`
+}
