@@ -1,0 +1,75 @@
+// Package message reads one HTTP body as one JSON-RPC message in one strict pass, and says what a decision about it is
+// about. What it accepts, every JSON parser reads alike; so what was judged is what the server will obey.
+package message
+
+import (
+	"net/http"
+
+	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+)
+
+// Kind is the kind of a JSON-RPC message. The zero Kind is no message.
+type Kind uint8
+
+// The kinds of messages.
+const (
+	Request Kind = iota + 1
+	Notification
+	// Response is a legacy client's answer to a request of the server.
+	Response
+)
+
+// TargetKind says what a target's name names.
+type TargetKind uint8
+
+// The kinds of targets.
+const (
+	NoTarget TargetKind = iota
+	Tool
+	Prompt
+	// Resource is named by its URI.
+	Resource
+	// Template is a resource template, named by its URI template (RFC 6570).
+	Template
+)
+
+// Target is one thing that a message asks for.
+type Target struct {
+	Kind TargetKind
+	Name string
+}
+
+// Message is one JSON-RPC message that passed Read. Its byte slices are parts of Body.
+type Message struct {
+	Kind Kind
+	// ID is the raw JSON token of the id, a string or an integer; nil for a notification.
+	ID []byte
+	// Method is the method; empty for a Response.
+	Method string
+	// Targets are what the decision is about; every one of them must be allowed. Empty for a method without targets.
+	Targets []Target
+	// Revision is the revision that the body's _meta names (modern); empty in a legacy message.
+	Revision gateconfig.Revision
+	// Asked is the revision that a legacy initialize asks for in params.protocolVersion; else empty.
+	Asked gateconfig.Revision
+	// Cancels is the raw JSON token of the request id that a notifications/cancelled names; else nil.
+	Cancels []byte
+	// Arguments is the raw JSON object of a tools/call's or prompts/get's arguments; nil when there are none.
+	Arguments []byte
+	// Body is exactly what was read and judged, and what is forwarded.
+	Body []byte
+}
+
+// Modern says whether the message belongs to the stateless era (2026-07-28 and later).
+func (m *Message) Modern() bool { return m.Revision != "" }
+
+// Read parses one HTTP body, in one strict pass.
+func Read(body []byte, limits gateconfig.Limits) (Message, *Error) {
+	return Message{}, &Error{Status: http.StatusBadRequest, Code: -32700, Message: "not read"}
+}
+
+// CheckHeaders cross-checks MCP-Protocol-Version, Mcp-Method and Mcp-Name against the message, by era, and returns the
+// headers to forward in their canonical form.
+func (m *Message) CheckHeaders(h http.Header, min gateconfig.Revision) (forward http.Header, err *Error) {
+	return nil, &Error{Status: http.StatusBadRequest, Code: -32020, Message: "not checked"}
+}
