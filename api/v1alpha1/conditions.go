@@ -1,0 +1,33 @@
+package v1alpha1
+
+// Conditions shared by the kinds of this API. Ready, Reconciling and Stalled follow kstatus: Reconciling and Stalled are
+// present only while they are true.
+const (
+	// ConditionReady says that the object is as its spec says, and in force.
+	ConditionReady = "Ready"
+	// ConditionReconciling says that work is under way towards the spec.
+	ConditionReconciling = "Reconciling"
+	// ConditionStalled says that no further progress is possible before somebody changes something.
+	ConditionStalled = "Stalled"
+)
+
+// Conditions of an MCPServer, one for each thing that Ready needs.
+const (
+	// ConditionCertificatesReady says that the serving certificate is issued and valid.
+	ConditionCertificatesReady = "CertificatesReady"
+	// ConditionSecretsReady says that every secret group was synced from its store.
+	ConditionSecretsReady = "SecretsReady"
+	// ConditionIsolated says that nothing opens the pods beyond what this MCPServer asks for.
+	ConditionIsolated = "Isolated"
+	// ConditionWorkloadReady says that the server's pods are available.
+	ConditionWorkloadReady = "WorkloadReady"
+	// ConditionConfigurationInForce says that every ready gate reports the newest configuration.
+	ConditionConfigurationInForce = "ConfigurationInForce"
+)
+
+// Conditions of an MCPClient.
+const (
+	// ConditionCredentialsIssued says that the client has a key and a certificate for each namespace of servers that
+	// grants it anything.
+	ConditionCredentialsIssued = "CredentialsIssued"
+)

@@ -1,0 +1,170 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// MCPAccessPolicy allows clients to use tools, prompts, resources and methods of the MCPServers in its namespace. It only
+// ever allows: what no policy names is denied.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=mcpap,categories=mcp
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Servers",type=integer,JSONPath=`.status.matchedServers`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
+type MCPAccessPolicy struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard object metadata.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitzero"`
+	// spec is who may do what.
+	// +required
+	Spec MCPAccessPolicySpec `json:"spec,omitzero"`
+	// status is what became of it.
+	// +optional
+	Status MCPAccessPolicyStatus `json:"status,omitzero"`
+}
+
+// MCPAccessPolicySpec is who may do what on which servers.
+type MCPAccessPolicySpec struct {
+	// servers are the MCPServers of this namespace that the policy is about.
+	// +required
+	Servers ServerSelection `json:"servers,omitzero"`
+	// rules allow. A request passes when any rule of any policy allows it.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +listType=atomic
+	// +required
+	Rules []AccessRule `json:"rules,omitempty"`
+}
+
+// ServerSelection selects MCPServers of the policy's namespace, by name or by label.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.names) != has(self.selector)",message="set exactly one of names and selector"
+type ServerSelection struct {
+	// names of MCPServers.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=63
+	// +listType=set
+	// +optional
+	Names []string `json:"names,omitempty"`
+	// selector selects MCPServers by label; {} selects all in the namespace.
+	// +optional
+	Selector *metav1.LabelSelector `json:"selector,omitempty"`
+}
+
+// AccessRule allows its subjects what it names.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.tools) || has(self.prompts) || has(self.resources) || has(self.methods)",message="name at least one of tools, prompts, resources and methods"
+type AccessRule struct {
+	// subjects are who may.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +listType=atomic
+	// +required
+	Subjects []Subject `json:"subjects,omitempty"`
+	// tools are the names of tools. * stands for any characters but /, ** for any.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=128
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=256
+	// +listType=set
+	// +optional
+	Tools []string `json:"tools,omitempty"`
+	// prompts are the names of prompts, with * and ** as for tools.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=128
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=256
+	// +listType=set
+	// +optional
+	Prompts []string `json:"prompts,omitempty"`
+	// resources are the URIs of resources, with * and ** as for tools: file:///docs/** .
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=128
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=1024
+	// +listType=set
+	// +optional
+	Resources []string `json:"resources,omitempty"`
+	// methods are further MCP methods that have no target of their own, such as logging/setLevel. The lists, ping and
+	// the handshake come with any rule.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=128
+	// +listType=set
+	// +optional
+	Methods []string `json:"methods,omitempty"`
+	// notAfter ends the rule by itself.
+	// +optional
+	NotAfter *metav1.Time `json:"notAfter,omitempty"`
+}
+
+// SubjectType is a kind of subject.
+// +kubebuilder:validation:Enum=MCPClient
+type SubjectType string
+
+// SubjectMCPClient is an MCPClient.
+const SubjectMCPClient SubjectType = "MCPClient"
+
+// Subject is who a rule is for.
+//
+// +kubebuilder:validation:XValidation:rule="self.type == 'MCPClient' ? has(self.mcpClient) : !has(self.mcpClient)",message="mcpClient is required when type is MCPClient, and forbidden otherwise"
+// +union
+type Subject struct {
+	// type of the subject.
+	// +unionDiscriminator
+	// +required
+	Type SubjectType `json:"type,omitempty"`
+	// mcpClient is the client.
+	// +optional
+	MCPClient *MCPClientSubject `json:"mcpClient,omitempty"`
+}
+
+// MCPClientSubject names an MCPClient.
+type MCPClientSubject struct {
+	// namespace of the MCPClient.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +required
+	Namespace string `json:"namespace,omitempty"`
+	// name of the MCPClient.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +required
+	Name string `json:"name,omitempty"`
+}
+
+// MCPAccessPolicyStatus is what became of a policy.
+type MCPAccessPolicyStatus struct {
+	// observedGeneration is the generation of the spec that this status is about.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// conditions: Ready says that the rules are valid and given to the gates of the selected servers.
+	// +listType=map
+	// +listMapKey=type
+	// +optional
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// matchedServers is the number of MCPServers that the policy selects.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	MatchedServers *int32 `json:"matchedServers,omitempty"`
+}
+
+// MCPAccessPolicyList is a list of MCPAccessPolicies.
+// +kubebuilder:object:root=true
+type MCPAccessPolicyList struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard list metadata.
+	// +optional
+	metav1.ListMeta `json:"metadata,omitzero"`
+	// items are the policies.
+	Items []MCPAccessPolicy `json:"items"`
+}

@@ -1,0 +1,629 @@
+package v1alpha1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// MCPServer runs one MCP server behind a gate that authenticates every client, allows only what an MCPAccessPolicy
+// names, and is the only way to the server. It becomes a Deployment with the gate as a sidecar, a Service, certificates,
+// network policies, a ServiceAccount and, where asked for, ExternalSecrets and a Role.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:subresource:scale:specpath=.spec.replicas,statuspath=.status.replicas,selectorpath=.status.selector
+// +kubebuilder:resource:shortName=mcps,categories=mcp
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Replicas",type=string,JSONPath=`.status.readyReplicas`
+// +kubebuilder:printcolumn:name="Class",type=string,JSONPath=`.spec.classification.level`
+// +kubebuilder:printcolumn:name="URL",type=string,JSONPath=`.status.url`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Owner",type=string,JSONPath=`.spec.classification.owner`,priority=1
+// +kubebuilder:printcolumn:name="Image",type=string,JSONPath=`.status.image`,priority=1
+// +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name must be a DNS label that starts with a letter, because a Service has this name: lower-case letters, digits and '-'"
+type MCPServer struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard object metadata.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitzero"`
+	// spec is what runs and the posture that it must have.
+	// +required
+	Spec MCPServerSpec `json:"spec,omitzero"`
+	// status is what is, as the operator last saw it.
+	// +optional
+	Status MCPServerStatus `json:"status,omitzero"`
+}
+
+// MCPServerSpec is what runs and the posture that it must have.
+type MCPServerSpec struct {
+	// image is the server's container image, by digest: registry/name@sha256:… . A tag may stand before the digest.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	// +required
+	Image string `json:"image,omitempty"`
+	// command replaces the image's entrypoint.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=4096
+	// +listType=atomic
+	// +optional
+	Command []string `json:"command,omitempty"`
+	// args are the arguments of the entrypoint. Have the server listen on 127.0.0.1: the gate reaches it there, and nobody
+	// else should.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MaxLength=4096
+	// +listType=atomic
+	// +optional
+	Args []string `json:"args,omitempty"`
+	// env are environment variables of the server. Credentials belong into spec.secrets.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=128
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	Env []EnvVar `json:"env,omitempty"`
+	// resources are the compute resources of the server's container. Without limits it may use 1 CPU and 512Mi.
+	// +optional
+	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
+	// replicas is the number of pods. Leave it out where an autoscaler sets it through the scale subresource; then one pod
+	// runs at first.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000
+	// +optional
+	Replicas *int32 `json:"replicas,omitempty"`
+	// suspend stops all pods while it is true. Keys, certificates and policies are kept and go on being renewed.
+	// +optional
+	Suspend *bool `json:"suspend,omitempty"`
+	// pod adjusts the pods: scheduling, volumes, metadata, identity.
+	// +optional
+	Pod *PodSettings `json:"pod,omitempty"`
+	// transport is how the gate talks to the server.
+	// +required
+	Transport Transport `json:"transport,omitzero"`
+	// endpoint is how clients address the server, where that differs from its Service.
+	// +optional
+	Endpoint *Endpoint `json:"endpoint,omitempty"`
+	// classification names what the server gives access to, and who answers for it.
+	// +optional
+	Classification *Classification `json:"classification,omitempty"`
+	// authentication says which credentials clients must show.
+	// +kubebuilder:default={}
+	// +optional
+	Authentication *Authentication `json:"authentication,omitempty"`
+	// tls is about the serving certificate.
+	// +kubebuilder:default={}
+	// +optional
+	TLS *TLS `json:"tls,omitempty"`
+	// secrets are groups of secrets that external-secrets brings from a secret manager.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	Secrets []SecretGroup `json:"secrets,omitempty"`
+	// network opens the pods' default-deny network policy where it is needed.
+	// +optional
+	Network *Network `json:"network,omitempty"`
+	// kubernetesAccess gives the server an identity at the Kubernetes API. Without it the pods have no token at all.
+	// +optional
+	KubernetesAccess *KubernetesAccess `json:"kubernetesAccess,omitempty"`
+	// limits bound each request.
+	// +kubebuilder:default={}
+	// +optional
+	Limits *Limits `json:"limits,omitempty"`
+}
+
+// EnvVar is one environment variable, with exactly one source.
+//
+// +kubebuilder:validation:XValidation:rule="[has(self.value), has(self.configMapKeyRef), has(self.fieldPath)].filter(x, x).size() == 1",message="set exactly one of value, configMapKeyRef and fieldPath; a credential belongs into spec.secrets"
+type EnvVar struct {
+	// name of the variable.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[A-Za-z_][A-Za-z0-9_.-]*$`
+	// +required
+	Name string `json:"name,omitempty"`
+	// value is the literal value; "" sets an empty one.
+	// +kubebuilder:validation:MinLength=0
+	// +kubebuilder:validation:MaxLength=32768
+	// +optional
+	Value *string `json:"value,omitempty"`
+	// configMapKeyRef takes the value from a ConfigMap.
+	// +optional
+	ConfigMapKeyRef *ConfigMapKeyRef `json:"configMapKeyRef,omitempty"`
+	// fieldPath takes the value from a field of the pod, such as metadata.namespace or status.podIP.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	FieldPath string `json:"fieldPath,omitempty"`
+}
+
+// ConfigMapKeyRef names a key of a ConfigMap in the server's namespace.
+type ConfigMapKeyRef struct {
+	// name of the ConfigMap.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +required
+	Name string `json:"name,omitempty"`
+	// key in the ConfigMap.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +required
+	Key string `json:"key,omitempty"`
+}
+
+// TransportType is a kind of transport between gate and server.
+// +kubebuilder:validation:Enum=StreamableHTTP
+type TransportType string
+
+// TransportStreamableHTTP is MCP's Streamable HTTP transport on the pod's loopback address.
+const TransportStreamableHTTP TransportType = "StreamableHTTP"
+
+// SessionMode says whether the server keeps state between the requests of a session.
+// +kubebuilder:validation:Enum=Stateless;Stateful
+type SessionMode string
+
+// The session modes.
+const (
+	// SessionsStateless: any replica may answer any request.
+	SessionsStateless SessionMode = "Stateless"
+	// SessionsStateful: a session lives in one pod; the Service keeps a client at one replica.
+	SessionsStateful SessionMode = "Stateful"
+)
+
+// ProtocolRevision is a revision of the MCP specification.
+// +kubebuilder:validation:Enum="2025-06-18";"2025-11-25";"2026-07-28"
+type ProtocolRevision string
+
+// Transport is how the gate talks to the server.
+type Transport struct {
+	// type of the transport.
+	// +unionDiscriminator
+	// +required
+	Type TransportType `json:"type,omitempty"`
+	// port that the server listens on, at 127.0.0.1. The gate's own ports, 15443 to 15445, cannot be used.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	// +required
+	Port int32 `json:"port,omitempty"`
+	// path of the server's MCP endpoint, which is also the path that clients use.
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^/[A-Za-z0-9._~/-]*$`
+	// +kubebuilder:validation:XValidation:rule="!self.contains('//') && !self.split('/').exists(p, p == '.' || p == '..')",message="transport.path must not contain empty, '.' or '..' segments"
+	// +kubebuilder:default=/mcp
+	// +optional
+	Path string `json:"path,omitempty"`
+	// sessions says whether the server keeps state between the requests of a session.
+	// +kubebuilder:default=Stateful
+	// +optional
+	Sessions SessionMode `json:"sessions,omitempty"`
+	// minRevision is the lowest revision of the MCP specification that clients may speak.
+	// +kubebuilder:default="2025-06-18"
+	// +optional
+	MinRevision ProtocolRevision `json:"minRevision,omitempty"`
+}
+
+// Endpoint is how clients address the server, where that differs from its Service.
+type Endpoint struct {
+	// url that clients are told to use. Its host is accepted and put into the certificate.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() == 'https' && url(self).getHostname() != ''",message="endpoint.url must be an https URL with a host"
+	// +optional
+	URL string `json:"url,omitempty"`
+	// hosts are further Host headers to accept, with a port where clients send one. They are put into the certificate.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=260
+	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*(:[0-9]{1,5})?$`
+	// +listType=set
+	// +optional
+	Hosts []string `json:"hosts,omitempty"`
+	// origins are the Origin headers of browser-based clients to accept. Every other Origin is refused.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=260
+	// +kubebuilder:validation:items:Pattern=`^https?://[a-z0-9.-]+(:[0-9]{1,5})?$`
+	// +listType=set
+	// +optional
+	Origins []string `json:"origins,omitempty"`
+}
+
+// ClassificationLevel is how sensitive the data behind a server is.
+// +kubebuilder:validation:Enum=Public;Internal;Confidential;Restricted
+type ClassificationLevel string
+
+// Classification names what a server gives access to, and who answers for it.
+type Classification struct {
+	// level is how sensitive the data behind the server is.
+	// +required
+	Level ClassificationLevel `json:"level,omitempty"`
+	// categories name the kinds of data, such as UserData or APIKeys.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=63
+	// +listType=set
+	// +optional
+	Categories []string `json:"categories,omitempty"`
+	// owner answers for the server: a team or an address.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +required
+	Owner string `json:"owner,omitempty"`
+}
+
+// APIKeyMode says whether API keys are accepted.
+// +kubebuilder:validation:Enum=Enabled;Disabled
+type APIKeyMode string
+
+// The modes of API keys.
+const (
+	APIKeysEnabled  APIKeyMode = "Enabled"
+	APIKeysDisabled APIKeyMode = "Disabled"
+)
+
+// ClientCertificateMode says whether client certificates are accepted or demanded.
+// +kubebuilder:validation:Enum=Required;Optional;Disabled
+type ClientCertificateMode string
+
+// The modes of client certificates.
+const (
+	ClientCertificatesRequired ClientCertificateMode = "Required"
+	ClientCertificatesOptional ClientCertificateMode = "Optional"
+	ClientCertificatesDisabled ClientCertificateMode = "Disabled"
+)
+
+// Authentication says which credentials clients must show. Where a request carries several, all must name the same client.
+//
+// +kubebuilder:validation:XValidation:rule="self.apiKeys.mode != 'Disabled' || self.clientCertificates.mode != 'Disabled'",message="apiKeys and clientCertificates cannot both be Disabled: no client could ever authenticate"
+type Authentication struct {
+	// apiKeys are the keys of MCPClients. Enabled: every request needs a key, unless a client certificate alone is accepted.
+	// +kubebuilder:default={}
+	// +optional
+	APIKeys APIKeys `json:"apiKeys,omitzero"`
+	// clientCertificates are the certificates of MCPClients.
+	// +kubebuilder:default={}
+	// +optional
+	ClientCertificates ClientCertificates `json:"clientCertificates,omitzero"`
+}
+
+// APIKeys says whether API keys are accepted.
+type APIKeys struct {
+	// mode Enabled demands a key with each request that shows no other sufficient credential; Disabled refuses keys.
+	// +kubebuilder:default=Enabled
+	// +optional
+	Mode APIKeyMode `json:"mode,omitempty"`
+}
+
+// ClientCertificates says whether client certificates are accepted or demanded.
+type ClientCertificates struct {
+	// mode Required demands a client certificate with every request, beside the key where keys are Enabled. Optional
+	// accepts a certificate instead of a key. Disabled ignores certificates.
+	// +kubebuilder:default=Required
+	// +optional
+	Mode ClientCertificateMode `json:"mode,omitempty"`
+}
+
+// TLS is about the serving certificate.
+//
+// +kubebuilder:validation:XValidation:rule="duration(self.renewBefore) < duration(self.duration)",message="tls.renewBefore must be shorter than tls.duration"
+type TLS struct {
+	// issuerRef names the cert-manager issuer of the serving certificate. Without it the namespace's private authority
+	// issues it. Client certificates always come from private authorities.
+	// +optional
+	IssuerRef *IssuerRef `json:"issuerRef,omitempty"`
+	// duration is the lifetime of the serving certificate.
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+(h|m|s))+$') && duration(self) >= duration('1h') && duration(self) <= duration('2160h')",message="tls.duration must be between 1h and 2160h"
+	// +kubebuilder:default="24h"
+	// +optional
+	Duration string `json:"duration,omitempty"`
+	// renewBefore is how long before its end the certificate is renewed.
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+(h|m|s))+$') && duration(self) >= duration('5m')",message="tls.renewBefore must be at least 5m"
+	// +kubebuilder:default="8h"
+	// +optional
+	RenewBefore string `json:"renewBefore,omitempty"`
+	// dnsNames are further names in the serving certificate.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=253
+	// +kubebuilder:validation:items:Pattern=`^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
+	// +listType=set
+	// +optional
+	DNSNames []string `json:"dnsNames,omitempty"`
+}
+
+// IssuerRef names a cert-manager issuer.
+type IssuerRef struct {
+	// group of the issuer.
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:default=cert-manager.io
+	// +optional
+	Group string `json:"group,omitempty"`
+	// kind of the issuer. A ClusterIssuer is refused until a security profile of the organisation allows it.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:default=Issuer
+	// +optional
+	Kind string `json:"kind,omitempty"`
+	// name of the issuer.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +required
+	Name string `json:"name,omitempty"`
+}
+
+// SecretGroup is one or more values from one store, synced by external-secrets.
+type SecretGroup struct {
+	// name of the group. Its files appear under /var/run/secrets/mcp/<name>/.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	// +required
+	Name string `json:"name,omitempty"`
+	// storeRef names the store to read from.
+	// +required
+	StoreRef SecretStoreRef `json:"storeRef,omitzero"`
+	// refreshInterval is how often the store is read again.
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+(h|m|s))+$') && duration(self) >= duration('5s')",message="secrets.refreshInterval must be at least 5s"
+	// +kubebuilder:default="1h"
+	// +optional
+	RefreshInterval string `json:"refreshInterval,omitempty"`
+	// data are the values.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +listType=atomic
+	// +required
+	Data []SecretData `json:"data,omitempty"`
+}
+
+// SecretStoreKind is a kind of store of external-secrets.
+// +kubebuilder:validation:Enum=SecretStore;ClusterSecretStore
+type SecretStoreKind string
+
+// The kinds of stores.
+const (
+	SecretStoreNamespaced SecretStoreKind = "SecretStore"
+	SecretStoreCluster    SecretStoreKind = "ClusterSecretStore"
+)
+
+// SecretStoreRef names a store of external-secrets.
+type SecretStoreRef struct {
+	// kind of the store. A ClusterSecretStore is refused until a security profile of the organisation allows it.
+	// +kubebuilder:default=SecretStore
+	// +optional
+	Kind SecretStoreKind `json:"kind,omitempty"`
+	// name of the store.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +required
+	Name string `json:"name,omitempty"`
+}
+
+// SecretData is one value and where the server finds it: a file, or an environment variable.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.file) != has(self.env)",message="set exactly one of file and env; prefer file, which is updated without a restart"
+type SecretData struct {
+	// remoteRef is the value in the store.
+	// +required
+	RemoteRef RemoteRef `json:"remoteRef,omitzero"`
+	// file is the name of the file that holds the value. It is updated without a restart.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9_-][A-Za-z0-9._-]*$`
+	// +optional
+	File string `json:"file,omitempty"`
+	// env is the environment variable that holds the value. A change restarts the pods one after the other.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[A-Za-z_][A-Za-z0-9_]*$`
+	// +optional
+	Env string `json:"env,omitempty"`
+}
+
+// RemoteRef is a value in a store.
+type RemoteRef struct {
+	// key of the secret in the store.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	// +required
+	Key string `json:"key,omitempty"`
+	// property inside the secret.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	// +optional
+	Property string `json:"property,omitempty"`
+	// version of the secret.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	// +optional
+	Version string `json:"version,omitempty"`
+}
+
+// InternetAccess says whether the server may reach addresses outside the cluster.
+// +kubebuilder:validation:Enum=Denied;Allowed
+type InternetAccess string
+
+// Whether the internet may be reached.
+const (
+	InternetDenied  InternetAccess = "Denied"
+	InternetAllowed InternetAccess = "Allowed"
+)
+
+// Network opens the pods' default-deny network policy where it is needed.
+type Network struct {
+	// ingress are further peers that may reach the gate, beside the pods that granted MCPClients select.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +listType=atomic
+	// +optional
+	Ingress []NetworkIngress `json:"ingress,omitempty"`
+	// egress are the peers that the server may reach.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +listType=atomic
+	// +optional
+	Egress []NetworkEgress `json:"egress,omitempty"`
+	// internet Allowed lets the server reach every address that is not private, link-local or loopback.
+	// +kubebuilder:default=Denied
+	// +optional
+	Internet InternetAccess `json:"internet,omitempty"`
+}
+
+// NetworkIngress are peers that may reach the gate. An entry without peers is not possible: name who.
+type NetworkIngress struct {
+	// from are the peers.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +listType=atomic
+	// +required
+	From []networkingv1.NetworkPolicyPeer `json:"from,omitempty"`
+}
+
+// NetworkEgress are peers that the server may reach, and on which ports.
+type NetworkEgress struct {
+	// to are the peers.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +listType=atomic
+	// +required
+	To []networkingv1.NetworkPolicyPeer `json:"to,omitempty"`
+	// ports are the ports; without them every port.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +listType=atomic
+	// +optional
+	Ports []networkingv1.NetworkPolicyPort `json:"ports,omitempty"`
+}
+
+// KubernetesAccess gives the server an identity at the Kubernetes API.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.rules) != has(self.serviceAccountName)",message="set exactly one of rules and serviceAccountName"
+type KubernetesAccess struct {
+	// rules of the Role that the operator makes in the server's namespace. They must be within the operator's grantable
+	// rules; for more, bind a ServiceAccount of your own and name it in serviceAccountName.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +listType=atomic
+	// +optional
+	Rules []rbacv1.PolicyRule `json:"rules,omitempty"`
+	// serviceAccountName is a ServiceAccount of yours in the server's namespace. It must consent, with the annotation
+	// bartizan.dev/mcpserver: <name of this MCPServer>.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	ServiceAccountName string `json:"serviceAccountName,omitempty"`
+}
+
+// Limits bound each request.
+type Limits struct {
+	// requestBytes is the largest request body, as a quantity: 64Ki to 64Mi.
+	// +kubebuilder:validation:MaxLength=16
+	// +kubebuilder:validation:XValidation:rule="isQuantity(self) && quantity(self).compareTo(quantity('1Ki')) >= 0 && quantity(self).compareTo(quantity('64Mi')) <= 0",message="limits.requestBytes must be a quantity between 1Ki and 64Mi"
+	// +kubebuilder:default="4Mi"
+	// +optional
+	RequestBytes string `json:"requestBytes,omitempty"`
+	// depth is the deepest nesting of JSON in a request.
+	// +kubebuilder:validation:Minimum=8
+	// +kubebuilder:validation:Maximum=1000
+	// +kubebuilder:default=64
+	// +optional
+	Depth int32 `json:"depth,omitempty"`
+}
+
+// MCPServerStatus is what is, as the operator last saw it.
+type MCPServerStatus struct {
+	// observedGeneration is the generation of the spec that this status is about.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// conditions: Ready sums up; CertificatesReady, SecretsReady, WorkloadReady, ConfigurationInForce and Isolated say what
+	// it is made of; Reconciling and Stalled are there while they are true.
+	// +listType=map
+	// +listMapKey=type
+	// +optional
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// url is where clients reach the server.
+	// +kubebuilder:validation:MaxLength=512
+	// +optional
+	URL string `json:"url,omitempty"`
+	// caBundle names the ConfigMap key that vouches for the serving certificate, for clients that need it.
+	// +optional
+	CABundle *CABundleRef `json:"caBundle,omitempty"`
+	// image is the server's image that was last rolled out.
+	// +kubebuilder:validation:MaxLength=512
+	// +optional
+	Image string `json:"image,omitempty"`
+	// gate is the state of the gates.
+	// +optional
+	Gate *GateStatus `json:"gate,omitempty"`
+	// clients is the number of MCPClients that may reach the server.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	Clients *int32 `json:"clients,omitempty"`
+	// replicas is the number of pods.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	Replicas *int32 `json:"replicas,omitempty"`
+	// readyReplicas is the number of ready pods.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	ReadyReplicas *int32 `json:"readyReplicas,omitempty"`
+	// selector selects the pods, for autoscalers.
+	// +kubebuilder:validation:MaxLength=512
+	// +optional
+	Selector string `json:"selector,omitempty"`
+}
+
+// CABundleRef names a key of a ConfigMap in the server's namespace.
+type CABundleRef struct {
+	// configMapName is the name of the ConfigMap.
+	// +kubebuilder:validation:MaxLength=253
+	// +required
+	ConfigMapName string `json:"configMapName,omitempty"`
+	// key in the ConfigMap.
+	// +kubebuilder:validation:MaxLength=253
+	// +required
+	Key string `json:"key,omitempty"`
+}
+
+// GateStatus is the state of the gates of one server.
+type GateStatus struct {
+	// image is the gate's image.
+	// +kubebuilder:validation:MaxLength=512
+	// +optional
+	Image string `json:"image,omitempty"`
+	// generation is the configuration that the gates should run.
+	// +kubebuilder:validation:MaxLength=64
+	// +optional
+	Generation string `json:"generation,omitempty"`
+	// acknowledged is the number of ready gates that report this configuration in force.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	Acknowledged *int32 `json:"acknowledged,omitempty"`
+	// certificateNotAfter is when the serving certificate ends.
+	// +optional
+	CertificateNotAfter *metav1.Time `json:"certificateNotAfter,omitempty"`
+}
+
+// MCPServerList is a list of MCPServers.
+// +kubebuilder:object:root=true
+type MCPServerList struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard list metadata.
+	// +optional
+	metav1.ListMeta `json:"metadata,omitzero"`
+	// items are the servers.
+	Items []MCPServer `json:"items"`
+}
