@@ -30,7 +30,7 @@ const (
 	GatePort = 15443
 	// StatusPort serves the gate's status and metrics to the operator and to monitoring, with mutual TLS.
 	StatusPort = 15444
-	// ProbePort serves /livez, /readyz and /drain in plain HTTP to the kubelet, which has no certificate.
+	// ProbePort serves /livez and /readyz in plain HTTP to the kubelet, which has no certificate.
 	ProbePort = 15445
 )
 
