@@ -1,0 +1,104 @@
+package identity
+
+import (
+	"context"
+	"crypto/x509"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/bartizan-dev/bartizan/internal/authproxy/config"
+	"github.com/bartizan-dev/bartizan/internal/clientid"
+	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+)
+
+// maxChain bounds the certificates that a client may present, its own included: each one is work.
+const maxChain = 4
+
+// verified is a certificate that passed, and the bounds within which that stays so.
+type verified struct {
+	generation          *config.Generation
+	client              gateconfig.Object
+	serial              string
+	notBefore, notAfter time.Time
+}
+
+type connectionKey struct{}
+
+// WithConnection gives a connection's context a place to remember its verified certificate, so that a signature is
+// checked once for a connection and a generation and not for each request. For http.Server.ConnContext.
+func WithConnection(ctx context.Context) context.Context {
+	return context.WithValue(ctx, connectionKey{}, new(atomic.Pointer[verified]))
+}
+
+// verifyCertificate is for a request with a client certificate. The handshake has proved that the client has its key.
+func verifyCertificate(r *http.Request, g *config.Generation, now time.Time) (*verified, Failure) {
+	memory, _ := r.Context().Value(connectionKey{}).(*atomic.Pointer[verified])
+	if memory != nil {
+		if v := memory.Load(); v != nil && v.generation == g && !now.Before(v.notBefore) && now.Before(v.notAfter) {
+			return v, ""
+		}
+	}
+	v, failure := verify(r.TLS.PeerCertificates, g, now)
+	if failure != "" {
+		return nil, failure
+	}
+	if memory != nil {
+		memory.Store(v)
+	}
+	return v, ""
+}
+
+func verify(presented []*x509.Certificate, g *config.Generation, now time.Time) (*verified, Failure) {
+	leaf := presented[0]
+	if len(presented) > maxChain || leaf.IsCA || len(leaf.URIs) != 1 ||
+		len(leaf.DNSNames)+len(leaf.IPAddresses)+len(leaf.EmailAddresses) > 0 ||
+		!slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageClientAuth) {
+		return nil, CertificateInvalid
+	}
+	claimed, err := clientid.Parse(leaf.URIs[0].String())
+	if err != nil {
+		return nil, CertificateInvalid
+	}
+	if claimed.Servers != g.Server.Namespace {
+		return nil, CertificateOfOther
+	}
+	// The authority of the namespace that the certificate claims, and no other: one namespace cannot vouch for another's.
+	roots := g.Authority(claimed.Namespace)
+	if roots == nil {
+		return nil, ClientUnknown
+	}
+	intermediates := x509.NewCertPool()
+	for _, certificate := range presented[1:] {
+		intermediates.AddCert(certificate)
+	}
+	chains, err := leaf.Verify(x509.VerifyOptions{
+		Roots: roots, Intermediates: intermediates, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	if err != nil || len(chains) == 0 {
+		if !now.Before(leaf.NotAfter) || now.Before(leaf.NotBefore) {
+			return nil, CertificateNotInTime
+		}
+		return nil, CertificateInvalid
+	}
+	v := &verified{
+		generation: g,
+		client:     gateconfig.Object{Namespace: claimed.Namespace, Name: claimed.Name},
+		serial:     leaf.SerialNumber.Text(16),
+		notBefore:  leaf.NotBefore,
+		notAfter:   leaf.NotAfter,
+	}
+	if !g.Has(v.client) {
+		return nil, ClientUnknown
+	}
+	for _, certificate := range chains[0] {
+		if certificate.NotBefore.After(v.notBefore) {
+			v.notBefore = certificate.NotBefore
+		}
+		if certificate.NotAfter.Before(v.notAfter) {
+			v.notAfter = certificate.NotAfter
+		}
+	}
+	return v, ""
+}

@@ -1,0 +1,123 @@
+// Package session seals what a server gives out as handles of a legacy session: session ids and event ids. A sealed
+// handle opens only for the principal that it was made for, so no table is kept and a stolen handle is worth nothing.
+package session
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+)
+
+// maxHandle bounds a server's own handle, in bytes; maxSealed follows for ours.
+const (
+	maxHandle = 1024
+	maxSealed = 2048
+)
+
+// ErrUnknown is the one answer to a handle that does not open: unknown, of another principal, of before a restart.
+var ErrUnknown = errors.New("unknown session")
+
+// ErrHandle is for a server's handle that MCP does not allow: not visible ASCII, empty or too long.
+var ErrHandle = errors.New("the server's handle is not visible ASCII")
+
+// Sealer seals with a key of its own: handles do not outlive it.
+type Sealer struct{ aead cipher.AEAD }
+
+// Event is the position in a stream that an event id names.
+type Event struct {
+	// Method is the method of the request whose answer the stream carries; empty for the session's own stream.
+	Method string
+	// ID is the server's own event id.
+	ID string
+}
+
+// NewSealer makes a Sealer with a random key.
+func NewSealer() (*Sealer, error) {
+	var key [32]byte
+	if _, err := rand.Read(key[:]); err != nil {
+		return nil, err
+	}
+	block, err := aes.NewCipher(key[:])
+	if err != nil {
+		return nil, err
+	}
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		return nil, err
+	}
+	return &Sealer{aead: aead}, nil
+}
+
+// SealSession seals a server's session id for a principal.
+func (s *Sealer) SealSession(principal, id string) (string, error) {
+	if !isHandle(id) {
+		return "", ErrHandle
+	}
+	return s.seal([]byte(id), binding("session", principal)), nil
+}
+
+// OpenSession returns the server's session id of a sealed one.
+func (s *Sealer) OpenSession(principal, sealed string) (string, error) {
+	id, err := s.open(sealed, binding("session", principal))
+	return string(id), err
+}
+
+// SealEvent seals an event id for a principal and its session, named by the server's own session id.
+func (s *Sealer) SealEvent(principal, session string, event Event) (string, error) {
+	if !isHandle(event.ID) || len(event.Method) > maxHandle/4 {
+		return "", ErrHandle
+	}
+	return s.seal(binding(event.Method, event.ID), binding("event", principal, session)), nil
+}
+
+// OpenEvent returns what a sealed event id names.
+func (s *Sealer) OpenEvent(principal, session, sealed string) (Event, error) {
+	plain, err := s.open(sealed, binding("event", principal, session))
+	if err != nil {
+		return Event{}, err
+	}
+	n := int(binary.BigEndian.Uint32(plain))
+	rest := plain[4+n:]
+	return Event{Method: string(plain[4 : 4+n]), ID: string(rest[4:])}, nil
+}
+
+func (s *Sealer) seal(plain, bound []byte) string {
+	return base64.RawURLEncoding.EncodeToString(s.aead.Seal(nil, nil, plain, bound))
+}
+
+func (s *Sealer) open(sealed string, bound []byte) ([]byte, error) {
+	if len(sealed) > maxSealed {
+		return nil, ErrUnknown
+	}
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(sealed)
+	if err != nil {
+		return nil, ErrUnknown
+	}
+	plain, err := s.aead.Open(nil, nil, raw, bound)
+	if err != nil {
+		return nil, ErrUnknown
+	}
+	return plain, nil
+}
+
+// binding joins parts so that no two lists of parts give the same bytes.
+func binding(parts ...string) []byte {
+	var b []byte
+	for _, part := range parts {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(part)))
+		b = append(b, part...)
+	}
+	return b
+}
+
+func isHandle(s string) bool {
+	for i := range len(s) {
+		if s[i] < 0x21 || s[i] > 0x7e {
+			return false
+		}
+	}
+	return s != "" && len(s) <= maxHandle
+}
