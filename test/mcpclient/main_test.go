@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/pem"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+)
+
+// gate is a stand-in: it knows one key, and refuses one tool.
+func gate(t *testing.T) (url, ca string) {
+	t.Helper()
+	server := mcp.NewServer(&mcp.Implementation{Name: "test", Version: "1"}, nil)
+	type nothing struct{}
+	for _, name := range []string{"good", "forbidden"} {
+		mcp.AddTool(server, &mcp.Tool{Name: name}, func(context.Context, *mcp.CallToolRequest, nothing) (*mcp.CallToolResult, any, error) {
+			return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: "done"}}}, nil, nil
+		})
+	}
+	handler := mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server }, &mcp.StreamableHTTPOptions{Stateless: true})
+	web := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Header.Get("Authorization") != "Bearer right":
+			w.WriteHeader(http.StatusUnauthorized)
+			_, _ = w.Write([]byte(`{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":"no key"}}`))
+		case r.Header.Get("Mcp-Name") == "forbidden":
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = w.Write([]byte(`{"jsonrpc":"2.0","id":1,"error":{"code":2,"message":"no grant"}}`))
+		default:
+			handler.ServeHTTP(w, r)
+		}
+	}))
+	web.TLS = &tls.Config{MinVersion: tls.VersionTLS13}
+	web.EnableHTTP2 = true
+	web.StartTLS()
+	t.Cleanup(web.Close)
+	ca = filepath.Join(t.TempDir(), "ca.crt")
+	write(t, ca, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: web.Certificate().Raw})))
+	return web.URL, ca
+}
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestOutcomes(t *testing.T) {
+	url, ca := gate(t)
+	right, wrong := filepath.Join(t.TempDir(), "right"), filepath.Join(t.TempDir(), "wrong")
+	write(t, right, "right\n")
+	write(t, wrong, "wrong")
+	tests := map[string]struct {
+		arguments []string
+		outcome   Outcome
+		message   string
+	}{
+		"list":              {[]string{"list", "--url", url, "--ca", ca, "--key-file", right}, OK, ""},
+		"call":              {[]string{"call", "--url", url, "--ca", ca, "--key-file", right, "--tool", "good"}, OK, ""},
+		"legacy":            {[]string{"call", "--url", url, "--ca", ca, "--key-file", right, "--tool", "good", "--revision", "2025-11-25"}, OK, ""},
+		"no grant":          {[]string{"call", "--url", url, "--ca", ca, "--key-file", right, "--tool", "forbidden"}, Forbidden, "no grant"},
+		"no key":            {[]string{"list", "--url", url, "--ca", ca}, Unauthorized, "no key"},
+		"wrong key":         {[]string{"list", "--url", url, "--ca", ca, "--key-file", wrong}, Unauthorized, "no key"},
+		"unknown authority": {[]string{"list", "--url", url, "--key-file", right}, TLSRefused, "certificate"},
+		"nobody listens":    {[]string{"list", "--url", "https://127.0.0.1:1", "--ca", ca}, NoConnection, "refused"},
+		"dial":              {[]string{"dial", "--address", strings.TrimPrefix(url, "https://")}, OK, ""},
+		"dial nobody":       {[]string{"dial", "--address", "127.0.0.1:1"}, NoConnection, "refused"},
+		"no command":        {nil, Usage, "usage"},
+		"unknown flag":      {[]string{"list", "--nonsense"}, Usage, "nonsense"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			result := run(ctx, test.arguments)
+			if result.Outcome != test.outcome || !strings.Contains(result.Message, test.message) {
+				t.Errorf("got %+v, want outcome %s with %q", result, test.outcome, test.message)
+			}
+		})
+	}
+}
+
+func TestLoad(t *testing.T) {
+	url, ca := gate(t)
+	key := filepath.Join(t.TempDir(), "key")
+	write(t, key, "right")
+	arguments := []string{"load", "--url", url, "--ca", ca, "--key-file", key, "--for", "300ms", "--pause", "1ms", "--parallel", "2"}
+	good := run(t.Context(), append(arguments, "--tool", "good"))
+	if good.Outcome != OK || good.Load.Calls < 2 || good.Load.Failures != 0 || good.Load.Answers["done"] != good.Load.Calls {
+		t.Errorf("load of a tool that answers: %+v", good.Load)
+	}
+	if good.Load.Connections != 2 || good.Load.Serial == "" {
+		t.Errorf("two workers opened %d connections, serial %q", good.Load.Connections, good.Load.Serial)
+	}
+	bad := run(t.Context(), append(arguments, "--tool", "forbidden"))
+	if bad.Outcome != Failed || bad.Load.Failures != bad.Load.Calls || bad.Load.Examples[0].Outcome != Forbidden {
+		t.Errorf("load of a refused tool: %+v", bad.Load)
+	}
+}
