@@ -283,7 +283,7 @@ const (
 
 // Authentication says which credentials clients must show. Where a request carries several, all must name the same client.
 //
-// +kubebuilder:validation:XValidation:rule="self.apiKeys.mode != 'Disabled' || self.clientCertificates.mode != 'Disabled'",message="apiKeys and clientCertificates cannot both be Disabled: no client could ever authenticate"
+// +kubebuilder:validation:XValidation:rule="!(has(self.apiKeys) && self.apiKeys.mode == 'Disabled' && has(self.clientCertificates) && self.clientCertificates.mode == 'Disabled')",message="apiKeys and clientCertificates cannot both be Disabled: no client could ever authenticate"
 type Authentication struct {
 	// apiKeys are the keys of MCPClients. Enabled: every request needs a key, unless a client certificate alone is accepted.
 	// +kubebuilder:default={}
@@ -314,7 +314,7 @@ type ClientCertificates struct {
 
 // TLS is about the serving certificate.
 //
-// +kubebuilder:validation:XValidation:rule="duration(self.renewBefore) < duration(self.duration)",message="tls.renewBefore must be shorter than tls.duration"
+// +kubebuilder:validation:XValidation:rule="!has(self.duration) || !has(self.renewBefore) || duration(self.renewBefore) < duration(self.duration)",message="tls.renewBefore must be shorter than tls.duration"
 type TLS struct {
 	// issuerRef names the cert-manager issuer of the serving certificate. Without it the namespace's private authority
 	// issues it. Client certificates always come from private authorities.
