@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"strings"
 )
 
 // maxHandle bounds a server's own handle, in bytes; maxSealed follows for ours.
@@ -89,7 +90,8 @@ func (s *Sealer) seal(plain, bound []byte) string {
 }
 
 func (s *Sealer) open(sealed string, bound []byte) ([]byte, error) {
-	if len(sealed) > maxSealed {
+	// encoding/base64 skips line breaks; a handle has one spelling.
+	if len(sealed) > maxSealed || strings.ContainsAny(sealed, "\r\n") {
 		return nil, ErrUnknown
 	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(sealed)
