@@ -2,7 +2,15 @@
 // it. It only ever allows: what no rule names is denied.
 package policy
 
-import "time"
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+)
 
 // Policy is the rules of one server, in the order of their ids.
 type Policy struct {
@@ -15,12 +23,86 @@ type Rule struct {
 	ID string `json:"id"`
 	// Clients are the MCPClients that the rule is for, as "<namespace>/<name>".
 	Clients []string `json:"clients"`
-	// Tools, Prompts and Resources are patterns over names and URIs; see Match.
+	// Tools and Prompts are patterns over names, see Name; Resources are patterns over URIs, see URI.
 	Tools     []string `json:"tools,omitempty"`
 	Prompts   []string `json:"prompts,omitempty"`
 	Resources []string `json:"resources,omitempty"`
-	// Methods are further methods that have no target of their own, such as "logging/setLevel".
+	// Methods are further methods that have no target of their own, see Methods.
 	Methods []string `json:"methods,omitempty"`
 	// NotAfter ends the rule; zero means that it does not end.
 	NotAfter time.Time `json:"notAfter,omitzero"`
+}
+
+// maxID bounds the id of a rule, in bytes: it is repeated in every line of the audit log.
+const maxID = 512
+
+// Methods are the methods that a rule's Methods may name: those without a target that are not everyone's.
+func Methods() []string { return []string{"logging/setLevel"} }
+
+// Baseline are the methods that every client with a live rule for the server may use. What lists return is cut to what
+// the client may use. Naming them in a rule changes nothing.
+func Baseline() []string {
+	return []string{
+		"initialize", "ping", "server/discover",
+		"tools/list", "prompts/list", "resources/list", "resources/templates/list",
+		"notifications/initialized", "notifications/cancelled", "notifications/progress", "notifications/roots/list_changed",
+	}
+}
+
+// targeted are the methods that a target decides about, with the field of the rule that allows it.
+var targeted = map[string]string{
+	"tools/call":            "tools",
+	"prompts/get":           "prompts",
+	"resources/read":        "resources",
+	"resources/subscribe":   "resources",
+	"resources/unsubscribe": "resources",
+	"subscriptions/listen":  "resources",
+	"completion/complete":   "prompts or resources",
+}
+
+// Validate checks a rule. Its errors name the field, what is wrong with it, and what to write instead.
+func Validate(r Rule) error {
+	var errs []error
+	if r.ID == "" || len(r.ID) > maxID || !printable(r.ID) {
+		errs = append(errs, fmt.Errorf("id: must be 1 to %d bytes of printable ASCII", maxID))
+	}
+	if len(r.Clients) == 0 {
+		errs = append(errs, errors.New("clients: must name at least one client"))
+	}
+	for i, client := range r.Clients {
+		namespace, name, ok := strings.Cut(client, "/")
+		if !ok || len(validation.IsDNS1123Label(namespace)) > 0 || len(validation.IsDNS1123Label(name)) > 0 {
+			errs = append(errs, fmt.Errorf(`clients[%d]: %q is not "<namespace>/<name>" of an MCPClient`, i, client))
+		}
+	}
+	if len(r.Tools)+len(r.Prompts)+len(r.Resources)+len(r.Methods) == 0 {
+		errs = append(errs, errors.New("tools, prompts, resources, methods: at least one of them must say what is allowed"))
+	}
+	check := func(field string, patterns []string, compile func(string) (Pattern, error)) {
+		for i, pattern := range patterns {
+			if _, err := compile(pattern); err != nil {
+				errs = append(errs, fmt.Errorf("%s[%d]: %q %w", field, i, pattern, err))
+			}
+		}
+	}
+	check("tools", r.Tools, Name)
+	check("prompts", r.Prompts, Name)
+	check("resources", r.Resources, URI)
+	for i, method := range r.Methods {
+		if field, ok := targeted[method]; ok {
+			errs = append(errs, fmt.Errorf("methods[%d]: %q is allowed by its target: name that in %s", i, method, field))
+		} else if !slices.Contains(Methods(), method) && !slices.Contains(Baseline(), method) {
+			errs = append(errs, fmt.Errorf("methods[%d]: %q is not a method that can be allowed; those are %s", i, method, strings.Join(Methods(), ", ")))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func printable(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }

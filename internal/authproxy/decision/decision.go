@@ -2,49 +2,238 @@
 package decision
 
 import (
+	"slices"
 	"time"
 
 	"github.com/bartizan-dev/bartizan/internal/authproxy/message"
 	"github.com/bartizan-dev/bartizan/internal/policy"
 )
 
-// Table is a compiled policy: built once for a configuration, immutable, safe for concurrent use.
-type Table struct{ clients map[string]*Grants }
-
-// Grants is what one client may do. A nil Grants allows nothing.
-type Grants struct{}
-
 // Decision is a verdict, with the rule that allowed or the reason that denied.
 type Decision struct {
 	Allowed bool
-	// Rule is the id of the rule that allowed; empty for what every client with a live rule may do.
+	// Rule is the id of the rule that allowed, the first target's where there are several; empty for what every client
+	// with a live rule may do.
 	Rule string
-	// Reason is a fixed word for the audit log; empty when allowed.
+	// Reason is one of the Reasons; empty when allowed.
 	Reason string
 }
 
-// Compile checks and compiles a policy.
-func Compile(p policy.Policy) (*Table, error) { return &Table{}, nil }
+// The reasons to deny, for the audit log.
+const (
+	// ReasonNoRule: no rule names the client.
+	ReasonNoRule = "no-rule"
+	// ReasonExpired: every rule that names the client has ended.
+	ReasonExpired = "expired"
+	// ReasonUnknownMethod: the method is not one that the gate knows in this era. The protocol's answer is 404, -32601.
+	ReasonUnknownMethod = "unknown-method"
+	// ReasonMethod: no live rule allows the method.
+	ReasonMethod = "method"
+	// ReasonTool, ReasonPrompt and ReasonResource: no live rule allows the target.
+	ReasonTool     = "tool"
+	ReasonPrompt   = "prompt"
+	ReasonResource = "resource"
+	// ReasonURI: the URI is refused whatever the rules say, see policy.ValidURI.
+	ReasonURI = "uri"
+	// ReasonNoTarget: the message does not name what the method is about.
+	ReasonNoTarget = "no-target"
+	// ReasonResponse: the revision has no responses from clients.
+	ReasonResponse = "response"
+)
 
-// For returns what the client "<namespace>/<name>" may do; nil when no rule names it.
-func (t *Table) For(client string) *Grants {
-	if t == nil {
-		return nil
-	}
-	return t.clients[client]
+// era says in which eras a method exists.
+type era uint8
+
+const (
+	legacy era = 1 << iota
+	modern
+	both = legacy | modern
+)
+
+// method is how a method is judged.
+type method struct {
+	era era
+	// judge is what decides: a rule for each target, a rule for the method, or any live rule.
+	judge judge
 }
 
-// Decide judges a message at a time.
-func (g *Grants) Decide(m *message.Message, now time.Time) Decision { return Decision{} }
+type judge uint8
+
+const (
+	byBaseline judge = iota
+	byMethod
+	// byTarget needs a target, byTargets may have none.
+	byTarget
+	byTargets
+)
+
+// methods are all that the gate knows; any other method is denied. Tasks are not offered.
+var methods = map[string]method{
+	"initialize":                       {legacy, byBaseline},
+	"ping":                             {both, byBaseline},
+	"server/discover":                  {both, byBaseline},
+	"tools/list":                       {both, byBaseline},
+	"prompts/list":                     {both, byBaseline},
+	"resources/list":                   {both, byBaseline},
+	"resources/templates/list":         {both, byBaseline},
+	"notifications/initialized":        {both, byBaseline},
+	"notifications/cancelled":          {both, byBaseline},
+	"notifications/progress":           {both, byBaseline},
+	"notifications/roots/list_changed": {both, byBaseline},
+	"logging/setLevel":                 {both, byMethod},
+	"tools/call":                       {both, byTarget},
+	"prompts/get":                      {both, byTarget},
+	"resources/read":                   {both, byTarget},
+	"resources/subscribe":              {legacy, byTarget},
+	"resources/unsubscribe":            {legacy, byTarget},
+	"completion/complete":              {both, byTarget},
+	"subscriptions/listen":             {modern, byTargets},
+}
+
+// Decide judges a message at a time. A Response is allowed to a client with a live rule; that it belongs to the client's
+// session is for the session to say.
+func (g *Grants) Decide(m *message.Message, now time.Time) Decision {
+	if g == nil {
+		return deny(ReasonNoRule)
+	}
+	if !g.Live(now) {
+		return deny(ReasonExpired)
+	}
+	at := legacy
+	if m.Modern() {
+		at = modern
+	}
+	switch m.Kind {
+	case message.Request, message.Notification:
+	case message.Response:
+		if at != legacy {
+			return deny(ReasonResponse)
+		}
+		return Decision{Allowed: true}
+	default:
+		return deny(ReasonUnknownMethod)
+	}
+	known, ok := methods[m.Method]
+	if !ok || known.era&at == 0 {
+		return deny(ReasonUnknownMethod)
+	}
+	switch known.judge {
+	case byBaseline:
+		return Decision{Allowed: true}
+	case byMethod:
+		for _, r := range g.methods[m.Method] {
+			if r.live(now) {
+				return Decision{Allowed: true, Rule: r.id}
+			}
+		}
+		return deny(ReasonMethod)
+	case byTarget, byTargets:
+		if len(m.Targets) == 0 && known.judge == byTarget {
+			return deny(ReasonNoTarget)
+		}
+		return g.targets(m.Targets, now)
+	}
+	return deny(ReasonUnknownMethod)
+}
+
+// targets allows when every target is allowed.
+func (g *Grants) targets(targets []message.Target, now time.Time) Decision {
+	verdict := Decision{Allowed: true}
+	for i, target := range targets {
+		r, reason := g.target(target, now)
+		if r == nil {
+			return deny(reason)
+		}
+		if i == 0 {
+			verdict.Rule = r.id
+		}
+	}
+	return verdict
+}
+
+func (g *Grants) target(target message.Target, now time.Time) (r *rule, reason string) {
+	switch target.Kind {
+	case message.Tool:
+		return g.tools.find(target.Name, now), ReasonTool
+	case message.Prompt:
+		return g.prompts.find(target.Name, now), ReasonPrompt
+	case message.Resource:
+		if policy.ValidURI(target.Name) != nil {
+			return nil, ReasonURI
+		}
+		return g.resources.find(target.Name, now), ReasonResource
+	case message.Template:
+		t, err := policy.ParseTemplate(target.Name)
+		if err != nil {
+			return nil, ReasonURI
+		}
+		// A completion tells values of the template's variables: all that it stands for must be allowed.
+		for i := range g.resources.patterns {
+			if p := &g.resources.patterns[i]; p.rule.live(now) && p.pattern.Covers(t) {
+				return p.rule, ""
+			}
+		}
+		return nil, ReasonResource
+	}
+	return nil, ReasonNoTarget
+}
+
+func deny(reason string) Decision { return Decision{Reason: reason} }
+
+// Live says whether at least one rule allows the client anything now.
+func (g *Grants) Live(now time.Time) bool {
+	return g != nil && slices.ContainsFunc(g.rules, func(r *rule) bool { return r.live(now) })
+}
 
 // MayTool says whether the tool may be called.
-func (g *Grants) MayTool(name string, now time.Time) bool { return false }
+func (g *Grants) MayTool(name string, now time.Time) bool {
+	return g.may(message.Target{Kind: message.Tool, Name: name}, now)
+}
 
 // MayPrompt says whether the prompt may be got.
-func (g *Grants) MayPrompt(name string, now time.Time) bool { return false }
+func (g *Grants) MayPrompt(name string, now time.Time) bool {
+	return g.may(message.Target{Kind: message.Prompt, Name: name}, now)
+}
 
 // MayResource says whether the resource may be read.
-func (g *Grants) MayResource(uri string, now time.Time) bool { return false }
+func (g *Grants) MayResource(uri string, now time.Time) bool {
+	return g.may(message.Target{Kind: message.Resource, Name: uri}, now)
+}
+
+func (g *Grants) may(target message.Target, now time.Time) bool {
+	if g == nil {
+		return false
+	}
+	r, _ := g.target(target, now)
+	return r != nil
+}
 
 // MayTemplate says whether at least one resource of the URI template may be read.
-func (g *Grants) MayTemplate(template string, now time.Time) bool { return false }
+func (g *Grants) MayTemplate(template string, now time.Time) bool {
+	if g == nil {
+		return false
+	}
+	t, err := policy.ParseTemplate(template)
+	if err != nil {
+		return false
+	}
+	for i := range g.resources.patterns {
+		if p := &g.resources.patterns[i]; p.rule.live(now) && p.pattern.Meets(t) {
+			return true
+		}
+	}
+	return g.exactMeets(t, now)
+}
+
+// exactMeets looks among the plain URIs.
+func (g *Grants) exactMeets(t policy.Template, now time.Time) bool {
+	for uri, rules := range g.resources.exact {
+		if !slices.ContainsFunc(rules, func(r *rule) bool { return r.live(now) }) {
+			continue
+		}
+		if p, err := policy.URI(uri); err == nil && p.Meets(t) {
+			return true
+		}
+	}
+	return false
+}

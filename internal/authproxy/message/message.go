@@ -2,11 +2,7 @@
 // about. What it accepts, every JSON parser reads alike; so what was judged is what the server will obey.
 package message
 
-import (
-	"net/http"
-
-	"github.com/bartizan-dev/bartizan/internal/gateconfig"
-)
+import "github.com/bartizan-dev/bartizan/internal/gateconfig"
 
 // Kind is the kind of a JSON-RPC message. The zero Kind is no message.
 type Kind uint8
@@ -48,13 +44,14 @@ type Message struct {
 	Method string
 	// Targets are what the decision is about; every one of them must be allowed. Empty for a method without targets.
 	Targets []Target
-	// Revision is the revision that the body's _meta names (modern); empty in a legacy message.
+	// Revision is the revision of a modern message: what the body's _meta names, or for a notification without that what
+	// CheckHeaders found. Empty in a legacy message.
 	Revision gateconfig.Revision
 	// Asked is the revision that a legacy initialize asks for in params.protocolVersion; else empty.
 	Asked gateconfig.Revision
 	// Cancels is the raw JSON token of the request id that a notifications/cancelled names; else nil.
 	Cancels []byte
-	// Arguments is the raw JSON object of a tools/call's or prompts/get's arguments; nil when there are none.
+	// Arguments is the raw JSON object of the arguments of a tools/call or prompts/get; nil when there are none.
 	Arguments []byte
 	// Body is exactly what was read and judged, and what is forwarded.
 	Body []byte
@@ -63,13 +60,11 @@ type Message struct {
 // Modern says whether the message belongs to the stateless era (2026-07-28 and later).
 func (m *Message) Modern() bool { return m.Revision != "" }
 
-// Read parses one HTTP body, in one strict pass.
-func Read(body []byte, limits gateconfig.Limits) (Message, *Error) {
-	return Message{}, &Error{Status: http.StatusBadRequest, Code: -32700, Message: "not read"}
-}
-
-// CheckHeaders cross-checks MCP-Protocol-Version, Mcp-Method and Mcp-Name against the message, by era, and returns the
-// headers to forward in their canonical form.
-func (m *Message) CheckHeaders(h http.Header, min gateconfig.Revision) (forward http.Header, err *Error) {
-	return nil, &Error{Status: http.StatusBadRequest, Code: -32020, Message: "not checked"}
+// name is what the header Mcp-Name repeats, if the method has it.
+func (m *Message) name() (string, bool) {
+	switch m.Method {
+	case "tools/call", "prompts/get", "resources/read":
+		return m.Targets[0].Name, true
+	}
+	return "", false
 }

@@ -1,0 +1,60 @@
+package strictjson
+
+// Names is a rule for the member names of an object that a decision reads. Lenient parsers ignore case (Go's
+// encoding/json, with U+017F for s and U+212A for k; Jackson and .NET on request), hyphens and underscores (Go's json/v2
+// on request), or end a name at a NUL. So such an object has only names of printable ASCII, no two of which are equal
+// without case, hyphens and underscores, and none that equals a known name only that way.
+type Names struct {
+	closed bool
+	known  []known
+}
+
+type known struct{ name, folded string }
+
+// Open is the rule that further names than the known ones may occur.
+func Open(names ...string) *Names { return newNames(false, names) }
+
+// Closed is the rule that only the known names may occur.
+func Closed(names ...string) *Names { return newNames(true, names) }
+
+func newNames(closed bool, names []string) *Names {
+	n := &Names{closed: closed}
+	for _, name := range names {
+		folded, err := (&Names{}).fold(nil, []byte(name))
+		if err != nil {
+			panic("strictjson: a known name is not plain: " + name)
+		}
+		n.known = append(n.known, known{name: name, folded: string(folded)})
+	}
+	return n
+}
+
+// fold appends the folded name to dst, if the rule allows the name.
+func (n *Names) fold(dst, name []byte) ([]byte, error) {
+	start := len(dst)
+	for _, c := range name {
+		switch {
+		case c <= ' ' || c > '~':
+			return dst, ErrVariant
+		case 'A' <= c && c <= 'Z':
+			dst = append(dst, c|0x20)
+		case c == '-' || c == '_':
+		default:
+			dst = append(dst, c)
+		}
+	}
+	for i := range n.known {
+		k := &n.known[i]
+		if string(dst[start:]) != k.folded {
+			continue
+		}
+		if string(name) != k.name {
+			return dst, ErrVariant
+		}
+		return dst, nil
+	}
+	if n.closed {
+		return dst, ErrUnknown
+	}
+	return dst, nil
+}
