@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/bartizan-dev/bartizan/test/mcpclient/result"
 )
 
 // maxRefusal bounds how much of a refusal's body is read, in bytes.
@@ -148,48 +150,48 @@ func words(body []byte) string {
 }
 
 // failure says what the last request met.
-func (c *connection) failure(err error) Result {
+func (c *connection) failure(err error) result.Result {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.refusal != nil {
-		result := Result{Outcome: Failed, Status: c.refusal.status, Message: c.refusal.message}
+		done := result.Result{Outcome: result.Failed, Status: c.refusal.status, Message: c.refusal.message}
 		switch c.refusal.status {
 		case http.StatusUnauthorized:
-			result.Outcome = Unauthorized
+			done.Outcome = result.Unauthorized
 		case http.StatusForbidden:
-			result.Outcome = Forbidden
+			done.Outcome = result.Forbidden
 		}
-		return result
+		return done
 	}
 	if c.network != nil {
-		return Result{Outcome: networkOutcome(c.network), Message: c.network.Error()}
+		return result.Result{Outcome: networkOutcome(c.network), Message: c.network.Error()}
 	}
-	return Result{Outcome: Failed, Message: err.Error()}
+	return result.Result{Outcome: result.Failed, Message: err.Error()}
 }
 
-func networkOutcome(err error) Outcome {
+func networkOutcome(err error) result.Outcome {
 	var operation *net.OpError
 	var alert tls.AlertError
 	var verification *tls.CertificateVerificationError
 	switch {
 	case errors.As(err, &alert), errors.As(err, &verification), strings.Contains(err.Error(), "tls: "):
-		return TLSRefused
+		return result.TLSRefused
 	case errors.As(err, &operation) && operation.Op == "dial", errors.Is(err, context.DeadlineExceeded):
-		return NoConnection
+		return result.NoConnection
 	default:
-		return Failed
+		return result.Failed
 	}
 }
 
 // dial opens a TCP connection and nothing more.
-func dial(ctx context.Context, s settings) Result {
+func dial(ctx context.Context, s settings) result.Result {
 	if s.address == "" {
-		return Result{Outcome: Usage, Message: "--address is missing"}
+		return result.Result{Outcome: result.Usage, Message: "--address is missing"}
 	}
 	connected, err := (&net.Dialer{Timeout: s.timeout}).DialContext(ctx, "tcp", s.address)
 	if err != nil {
-		return Result{Outcome: NoConnection, Message: err.Error()}
+		return result.Result{Outcome: result.NoConnection, Message: err.Error()}
 	}
 	connected.Close()
-	return Result{Outcome: OK, Message: "connected"}
+	return result.Result{Outcome: result.OK, Message: "connected"}
 }

@@ -7,68 +7,46 @@ import (
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/bartizan-dev/bartizan/test/mcpclient/result"
 )
 
-// maxExamples bounds the failures that a Load tells in full.
+// maxExamples bounds the failures and the answers that are told in full.
 const maxExamples = 10
-
-// Load is the account of many calls.
-type Load struct {
-	Calls    int `json:"calls"`
-	Failures int `json:"failures"`
-	// Examples are the first failures.
-	Examples []Example `json:"examples,omitempty"`
-	// Connections is how many TCP connections were opened.
-	Connections int64 `json:"connections"`
-	// Serial is the serving certificate's serial number in hex, as last seen.
-	Serial string `json:"serial,omitempty"`
-	// Answers are the different texts that the tool answered, with how often; at most maxExamples.
-	Answers map[string]int `json:"answers,omitempty"`
-	// Median and Slowest are durations of calls in milliseconds.
-	Median  int64 `json:"medianMs"`
-	Slowest int64 `json:"slowestMs"`
-}
-
-// Example is one failed call.
-type Example struct {
-	// After is when it failed, since the beginning.
-	After string `json:"after"`
-	Result
-}
 
 type tally struct {
 	mu    sync.Mutex
 	begun time.Time
-	load  Load
+	load  result.Load
 	took  []time.Duration
 }
 
-func (t *tally) add(took time.Duration, result Result) {
+func (t *tally) add(took time.Duration, done result.Result) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.load.Calls++
 	t.took = append(t.took, took)
-	if result.Outcome == OK {
-		if _, known := t.load.Answers[result.Text]; known || len(t.load.Answers) < maxExamples {
-			t.load.Answers[result.Text]++
+	if done.Outcome == result.OK {
+		if _, known := t.load.Answers[done.Text]; known || len(t.load.Answers) < maxExamples {
+			t.load.Answers[done.Text]++
 		}
 		return
 	}
 	t.load.Failures++
 	if len(t.load.Examples) < maxExamples {
-		t.load.Examples = append(t.load.Examples, Example{After: time.Since(t.begun).Round(time.Millisecond).String(), Result: result})
+		t.load.Examples = append(t.load.Examples, result.Example{After: time.Since(t.begun).Round(time.Millisecond).String(), Result: done})
 	}
 }
 
 // load calls one tool again and again. Nothing is tried twice: a call that fails is counted.
-func load(ctx context.Context, s settings) Result {
-	total := tally{begun: time.Now(), load: Load{Answers: map[string]int{}}}
+func load(ctx context.Context, s settings) result.Result {
+	total := tally{begun: time.Now(), load: result.Load{Answers: map[string]int{}}}
 	until := total.begun.Add(s.duration)
 	var workers sync.WaitGroup
 	for range s.parallel {
 		connection, err := newConnection(s)
 		if err != nil {
-			return Result{Outcome: Usage, Message: err.Error()}
+			return result.Result{Outcome: result.Usage, Message: err.Error()}
 		}
 		workers.Go(func() {
 			worker(ctx, connection, until, &total)
@@ -85,18 +63,18 @@ func load(ctx context.Context, s settings) Result {
 		slices.Sort(total.took)
 		total.load.Median, total.load.Slowest = total.took[n/2].Milliseconds(), total.took[n-1].Milliseconds()
 	}
-	result := Result{Outcome: OK, Load: &total.load}
+	done := result.Result{Outcome: result.OK, Load: &total.load}
 	if total.load.Failures > 0 || total.load.Calls == 0 {
-		result.Outcome = Failed
+		done.Outcome = result.Failed
 	}
-	return result
+	return done
 }
 
 func worker(ctx context.Context, connection *connection, until time.Time, total *tally) {
 	var session *mcp.ClientSession
 	for time.Now().Before(until) && ctx.Err() == nil {
 		begun := time.Now()
-		result := func() Result {
+		done := func() result.Result {
 			ctx, cancel := context.WithTimeout(ctx, connection.settings.timeout)
 			defer cancel()
 			if session == nil {
@@ -105,14 +83,14 @@ func worker(ctx context.Context, connection *connection, until time.Time, total 
 					return connection.failure(err)
 				}
 			}
-			result, err := call(ctx, connection.settings, session)
+			done, err := call(ctx, connection.settings, session)
 			if err != nil {
 				return connection.failure(err)
 			}
-			return result
+			return done
 		}()
-		total.add(time.Since(begun), result)
-		if session != nil && (connection.settings.fresh || result.Outcome != OK) {
+		total.add(time.Since(begun), done)
+		if session != nil && (connection.settings.fresh || done.Outcome != result.OK) {
 			connection.drop(session)
 			session = nil
 		}

@@ -22,43 +22,9 @@ import (
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/bartizan-dev/bartizan/test/mcpclient/result"
 )
-
-// Outcome is what became of an attempt, as a word; exitCodes has its number.
-type Outcome string
-
-// The outcomes.
-const (
-	OK           Outcome = "ok"
-	Failed       Outcome = "failed"
-	Usage        Outcome = "usage"
-	NoConnection Outcome = "no-connection"
-	TLSRefused   Outcome = "tls-refused"
-	Unauthorized Outcome = "unauthorized"
-	Forbidden    Outcome = "forbidden"
-	ToolError    Outcome = "tool-error"
-)
-
-var exitCodes = map[Outcome]int{
-	OK: 0, Failed: 1, Usage: 2, NoConnection: 3, TLSRefused: 4, Unauthorized: 5, Forbidden: 6, ToolError: 7,
-}
-
-// Result is what is printed.
-type Result struct {
-	Outcome Outcome `json:"outcome"`
-	// Status is the HTTP status of the answer that decided; 0 without one.
-	Status int `json:"status,omitempty"`
-	// Message is the error, in the server's words where it answered.
-	Message string `json:"message,omitempty"`
-	// Text is the text content of a tool's answer.
-	Text string `json:"text,omitempty"`
-	// Tools are the listed tools.
-	Tools []string `json:"tools,omitempty"`
-	// Protocol is the negotiated revision of MCP.
-	Protocol string `json:"protocol,omitempty"`
-	// Load is the account of a load.
-	Load *Load `json:"load,omitempty"`
-}
 
 type settings struct {
 	url, keyFile, certFile, certKeyFile, caFile string
@@ -87,22 +53,22 @@ func (h *headerFlag) Set(text string) error {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	result := run(ctx, os.Args[1:])
-	if result.Outcome == Usage {
-		fmt.Fprintln(os.Stderr, result.Message)
+	done := run(ctx, os.Args[1:])
+	if done.Outcome == result.Usage {
+		fmt.Fprintln(os.Stderr, done.Message)
 	}
 	encoder := json.NewEncoder(os.Stdout)
 	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(result); err != nil {
+	if err := encoder.Encode(done); err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(exitCodes[Failed])
+		os.Exit(result.Failed.ExitCode())
 	}
-	os.Exit(exitCodes[result.Outcome])
+	os.Exit(done.Outcome.ExitCode())
 }
 
-func run(ctx context.Context, arguments []string) Result {
+func run(ctx context.Context, arguments []string) result.Result {
 	if len(arguments) == 0 {
-		return Result{Outcome: Usage, Message: "usage: mcpclient list|call|load|dial|wait [flags]"}
+		return result.Result{Outcome: result.Usage, Message: "usage: mcpclient list|call|load|dial|wait [flags]"}
 	}
 	var s settings
 	flags := flag.NewFlagSet("mcpclient "+arguments[0], flag.ContinueOnError)
@@ -122,7 +88,7 @@ func run(ctx context.Context, arguments []string) Result {
 	flags.IntVar(&s.parallel, "parallel", 4, "workers (load)")
 	flags.BoolVar(&s.fresh, "fresh", false, "a new connection and handshake for each call (load)")
 	if err := flags.Parse(arguments[1:]); err != nil {
-		return Result{Outcome: Usage, Message: err.Error()}
+		return result.Result{Outcome: result.Usage, Message: err.Error()}
 	}
 	switch arguments[0] {
 	case "list":
@@ -135,54 +101,54 @@ func run(ctx context.Context, arguments []string) Result {
 		return dial(ctx, s)
 	case "wait":
 		<-ctx.Done()
-		return Result{Outcome: OK}
+		return result.Result{Outcome: result.OK}
 	default:
-		return Result{Outcome: Usage, Message: "unknown command " + arguments[0]}
+		return result.Result{Outcome: result.Usage, Message: "unknown command " + arguments[0]}
 	}
 }
 
 // attempt makes one session, does one thing in it and says what became of it.
-func attempt(ctx context.Context, s settings, do func(context.Context, settings, *mcp.ClientSession) (Result, error)) Result {
+func attempt(ctx context.Context, s settings, do func(context.Context, settings, *mcp.ClientSession) (result.Result, error)) result.Result {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	connection, err := newConnection(s)
 	if err != nil {
-		return Result{Outcome: Usage, Message: err.Error()}
+		return result.Result{Outcome: result.Usage, Message: err.Error()}
 	}
 	session, err := connection.open(ctx)
 	if err != nil {
 		return connection.failure(err)
 	}
-	result, err := do(ctx, s, session)
+	done, err := do(ctx, s, session)
 	if err != nil {
-		result = connection.failure(err)
+		done = connection.failure(err)
 	}
-	result.Protocol = session.InitializeResult().ProtocolVersion
+	done.Protocol = session.InitializeResult().ProtocolVersion
 	connection.drop(session)
-	return result
+	return done
 }
 
-func list(ctx context.Context, _ settings, session *mcp.ClientSession) (Result, error) {
-	result := Result{Outcome: OK, Tools: []string{}}
+func list(ctx context.Context, _ settings, session *mcp.ClientSession) (result.Result, error) {
+	done := result.Result{Outcome: result.OK, Tools: []string{}}
 	for tool, err := range session.Tools(ctx, nil) {
 		if err != nil {
-			return Result{}, err
+			return result.Result{}, err
 		}
-		result.Tools = append(result.Tools, tool.Name)
+		done.Tools = append(done.Tools, tool.Name)
 	}
-	return result, nil
+	return done, nil
 }
 
-func call(ctx context.Context, s settings, session *mcp.ClientSession) (Result, error) {
+func call(ctx context.Context, s settings, session *mcp.ClientSession) (result.Result, error) {
 	answer, err := session.CallTool(ctx, &mcp.CallToolParams{Name: s.tool, Arguments: json.RawMessage(s.args)})
 	if err != nil {
-		return Result{}, err
+		return result.Result{}, err
 	}
-	result := Result{Outcome: OK, Text: text(answer)}
+	done := result.Result{Outcome: result.OK, Text: text(answer)}
 	if answer.IsError {
-		result.Outcome = ToolError
+		done.Outcome = result.ToolError
 	}
-	return result, nil
+	return done, nil
 }
 
 func text(answer *mcp.CallToolResult) string {

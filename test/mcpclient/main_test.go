@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/bartizan-dev/bartizan/test/mcpclient/result"
 )
 
 // gate is a stand-in: it knows one key, and refuses one tool.
@@ -61,29 +63,29 @@ func TestOutcomes(t *testing.T) {
 	write(t, wrong, "wrong")
 	tests := map[string]struct {
 		arguments []string
-		outcome   Outcome
+		outcome   result.Outcome
 		message   string
 	}{
-		"list":              {[]string{"list", "--url", url, "--ca", ca, "--key-file", right}, OK, ""},
-		"call":              {[]string{"call", "--url", url, "--ca", ca, "--key-file", right, "--tool", "good"}, OK, ""},
-		"legacy":            {[]string{"call", "--url", url, "--ca", ca, "--key-file", right, "--tool", "good", "--revision", "2025-11-25"}, OK, ""},
-		"no grant":          {[]string{"call", "--url", url, "--ca", ca, "--key-file", right, "--tool", "forbidden"}, Forbidden, "no grant"},
-		"no key":            {[]string{"list", "--url", url, "--ca", ca}, Unauthorized, "no key"},
-		"wrong key":         {[]string{"list", "--url", url, "--ca", ca, "--key-file", wrong}, Unauthorized, "no key"},
-		"unknown authority": {[]string{"list", "--url", url, "--key-file", right}, TLSRefused, "certificate"},
-		"nobody listens":    {[]string{"list", "--url", "https://127.0.0.1:1", "--ca", ca}, NoConnection, "refused"},
-		"dial":              {[]string{"dial", "--address", strings.TrimPrefix(url, "https://")}, OK, ""},
-		"dial nobody":       {[]string{"dial", "--address", "127.0.0.1:1"}, NoConnection, "refused"},
-		"no command":        {nil, Usage, "usage"},
-		"unknown flag":      {[]string{"list", "--nonsense"}, Usage, "nonsense"},
+		"list":              {[]string{"list", "--url", url, "--ca", ca, "--key-file", right}, result.OK, ""},
+		"call":              {[]string{"call", "--url", url, "--ca", ca, "--key-file", right, "--tool", "good"}, result.OK, ""},
+		"legacy":            {[]string{"call", "--url", url, "--ca", ca, "--key-file", right, "--tool", "good", "--revision", "2025-11-25"}, result.OK, ""},
+		"no grant":          {[]string{"call", "--url", url, "--ca", ca, "--key-file", right, "--tool", "forbidden"}, result.Forbidden, "no grant"},
+		"no key":            {[]string{"list", "--url", url, "--ca", ca}, result.Unauthorized, "no key"},
+		"wrong key":         {[]string{"list", "--url", url, "--ca", ca, "--key-file", wrong}, result.Unauthorized, "no key"},
+		"unknown authority": {[]string{"list", "--url", url, "--key-file", right}, result.TLSRefused, "certificate"},
+		"nobody listens":    {[]string{"list", "--url", "https://127.0.0.1:1", "--ca", ca}, result.NoConnection, "refused"},
+		"dial":              {[]string{"dial", "--address", strings.TrimPrefix(url, "https://")}, result.OK, ""},
+		"dial nobody":       {[]string{"dial", "--address", "127.0.0.1:1"}, result.NoConnection, "refused"},
+		"no command":        {nil, result.Usage, "usage"},
+		"unknown flag":      {[]string{"list", "--nonsense"}, result.Usage, "nonsense"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			result := run(ctx, test.arguments)
-			if result.Outcome != test.outcome || !strings.Contains(result.Message, test.message) {
-				t.Errorf("got %+v, want outcome %s with %q", result, test.outcome, test.message)
+			got := run(ctx, test.arguments)
+			if got.Outcome != test.outcome || !strings.Contains(got.Message, test.message) {
+				t.Errorf("got %+v, want outcome %s with %q", got, test.outcome, test.message)
 			}
 		})
 	}
@@ -95,14 +97,14 @@ func TestLoad(t *testing.T) {
 	write(t, key, "right")
 	arguments := []string{"load", "--url", url, "--ca", ca, "--key-file", key, "--for", "300ms", "--pause", "1ms", "--parallel", "2"}
 	good := run(t.Context(), append(arguments, "--tool", "good"))
-	if good.Outcome != OK || good.Load.Calls < 2 || good.Load.Failures != 0 || good.Load.Answers["done"] != good.Load.Calls {
+	if good.Outcome != result.OK || good.Load.Calls < 2 || good.Load.Failures != 0 || good.Load.Answers["done"] != good.Load.Calls {
 		t.Errorf("load of a tool that answers: %+v", good.Load)
 	}
 	if good.Load.Connections != 2 || good.Load.Serial == "" {
 		t.Errorf("two workers opened %d connections, serial %q", good.Load.Connections, good.Load.Serial)
 	}
 	bad := run(t.Context(), append(arguments, "--tool", "forbidden"))
-	if bad.Outcome != Failed || bad.Load.Failures != bad.Load.Calls || bad.Load.Examples[0].Outcome != Forbidden {
+	if bad.Outcome != result.Failed || bad.Load.Failures != bad.Load.Calls || bad.Load.Examples[0].Outcome != result.Forbidden {
 		t.Errorf("load of a refused tool: %+v", bad.Load)
 	}
 }
