@@ -1,9 +1,11 @@
 package keys
 
+import "slices"
+
 // State is where a key is in its life.
 type State string
 
-// The states of a key, in the order of a rotation; Revoked can follow any other.
+// The states of a key, in the order of a rotation; Revoked can follow any accepted one.
 const (
 	// Pending: made, and on its way to the gates.
 	Pending State = "Pending"
@@ -19,10 +21,23 @@ const (
 	Revoked State = "Revoked"
 )
 
-// Accepted says whether gates accept a key in this state.
-func (s State) Accepted() bool {
-	return s == Pending || s == Distributed || s == Current || s == Draining
+// transitions are the states that can follow each. A key becomes Current without having been Distributed where the client
+// has no other accepted key to wait with: at first, and when the Secret lost it.
+var transitions = map[State][]State{
+	Pending:     {Distributed, Current, Retired, Revoked},
+	Distributed: {Current, Retired, Revoked},
+	Current:     {Draining, Retired, Revoked},
+	Draining:    {Retired, Revoked},
 }
+
+// CanBecome says whether a key may go from s to next in one step.
+func (s State) CanBecome(next State) bool { return slices.Contains(transitions[s], next) }
+
+// Accepted says whether gates accept a key in this state.
+func (s State) Accepted() bool { return len(transitions[s]) > 0 }
+
+// waiting says whether the key is on its way to the client.
+func (s State) waiting() bool { return s == Pending || s == Distributed }
 
 // IsID says whether the text has the form of a key's id.
 func IsID(text string) bool { return len(text) == IDLength && isBase32(text) }

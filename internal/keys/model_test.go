@@ -1,0 +1,257 @@
+package keys_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/bartizan-dev/bartizan/internal/keys"
+)
+
+// world is everything that outlives a crash, and the clock.
+type world struct {
+	records         []keys.Record
+	client, waiting *keys.Held
+	garbage         bool // the waiting Secret exists without a key
+	acknowledged    []string
+	revoked         []string
+	now             time.Time
+	made            int
+}
+
+func (w world) facts() keys.Facts {
+	return keys.Facts{
+		Records: w.records, Client: w.client, Waiting: w.waiting, WaitingExists: w.waiting != nil || w.garbage,
+		Acknowledged: w.acknowledged, Revoked: w.revoked, Now: w.now,
+	}
+}
+
+func (w world) key() string {
+	held := func(h *keys.Held) string {
+		if h == nil {
+			return "-"
+		}
+		return h.ID
+	}
+	var ends []int64
+	for _, k := range w.records {
+		ends = append(ends, k.NotAfter.Unix())
+	}
+	return fmt.Sprint(states(w.records), ends, held(w.client), held(w.waiting), w.garbage, w.acknowledged, w.revoked, w.now.Unix(), w.made)
+}
+
+func (w world) make() (*keys.Held, int) {
+	id := fmt.Sprintf("k%d", w.made)
+	return &keys.Held{ID: id, SHA256: "hash of " + id, Since: w.now}, w.made + 1
+}
+
+// write does the operator's next single write, after which it may crash; done says that there was none.
+func (w world) write(t *testing.T, path []string) (after world, done bool) {
+	t.Helper()
+	step := keys.Next(w.facts(), schedule)
+	if states(step.Records) != states(w.records) {
+		check(t, path, w, step)
+		w.records = step.Records
+		return w, false
+	}
+	switch step.Action {
+	case keys.Nothing:
+		return w, true
+	case keys.Issue:
+		if w.client != nil || len(w.records) > 0 {
+			t.Fatalf("%v: a first key beside another", path)
+		}
+		w.client, w.made = w.make()
+	case keys.Prepare:
+		if w.waiting != nil || w.garbage {
+			t.Fatalf("%v: a waiting key would be lost", path)
+		}
+		w.waiting, w.made = w.make()
+	case keys.Deliver:
+		i := slices.IndexFunc(w.records, func(k keys.Record) bool { return w.waiting != nil && k.ID == w.waiting.ID })
+		if i < 0 || !w.records[i].State.Accepted() {
+			t.Fatalf("%v: delivers a key that no gate is told of", path)
+		}
+		if accepted(w.records, w.client, w.now) == keys.Current && w.records[i].State != keys.Distributed {
+			t.Fatalf("%v: takes a working key away before the gates have the new one", path)
+		}
+		w.client = w.waiting
+	case keys.Discard:
+		if w.waiting != nil && accepted(w.records, w.waiting, w.now) != "" && (w.client == nil || w.client.ID != w.waiting.ID) &&
+			accepted(w.records, w.waiting, w.now) != keys.Draining {
+			t.Fatalf("%v: throws away a key that waits", path)
+		}
+		w.waiting, w.garbage = nil, false
+	}
+	return w, false
+}
+
+// accepted is the state in which gates accept what a Secret holds; empty when they do not.
+func accepted(records []keys.Record, h *keys.Held, now time.Time) keys.State {
+	for _, k := range records {
+		if h != nil && k.ID == h.ID && k.State.Accepted() && now.Before(k.NotAfter) {
+			return k.State
+		}
+	}
+	return ""
+}
+
+// check judges one change of the records.
+func check(t *testing.T, path []string, before world, step keys.Step) {
+	t.Helper()
+	current := 0
+	for _, k := range step.Records {
+		if k.State == keys.Current {
+			current++
+		}
+		i := slices.IndexFunc(before.records, func(b keys.Record) bool { return b.ID == k.ID })
+		switch {
+		case i >= 0:
+			if from := before.records[i].State; from != k.State && !from.CanBecome(k.State) && !passesThrough(from, k.State) {
+				t.Fatalf("%v: %s went from %s to %s", path, k.ID, from, k.State)
+			}
+		case len(before.records) > 0 && (before.waiting == nil || before.waiting.ID != k.ID):
+			t.Fatalf("%v: %s came from nowhere", path, k.ID)
+		}
+	}
+	for _, b := range before.records {
+		if b.State.Accepted() && !slices.ContainsFunc(step.Records, func(k keys.Record) bool { return k.ID == b.ID }) {
+			t.Fatalf("%v: %s was forgotten while it was accepted", path, b.ID)
+		}
+	}
+	if current > 1 {
+		t.Fatalf("%v: two current keys: %s", path, states(step.Records))
+	}
+	// What the client holds goes on working, unless it is revoked or too old.
+	if held := before.client; accepted(before.records, held, before.now) != "" && !slices.Contains(before.revoked, held.ID) &&
+		accepted(step.Records, held, before.now) == "" && held.ID != putBack(before) {
+		t.Fatalf("%v: the client's key %s is accepted no longer: %s", path, held.ID, states(step.Records))
+	}
+}
+
+// passesThrough allows what two steps do at once.
+func passesThrough(from, to keys.State) bool {
+	for _, between := range []keys.State{keys.Distributed, keys.Current, keys.Draining} {
+		if from.CanBecome(between) && between.CanBecome(to) {
+			return true
+		}
+	}
+	return false
+}
+
+// putBack is the id of an old key that somebody put into the client's Secret.
+func putBack(w world) string {
+	for _, k := range w.records {
+		if w.client != nil && k.ID == w.client.ID && k.State == keys.Draining {
+			return k.ID
+		}
+	}
+	return ""
+}
+
+// events are what can happen around the operator at any moment.
+var events = []struct {
+	name  string
+	apply func(world) (world, bool)
+}{
+	{"gates acknowledge", func(w world) (world, bool) {
+		var ids []string
+		for _, k := range w.records {
+			if k.State.Accepted() {
+				ids = append(ids, k.ID)
+			}
+		}
+		slices.Sort(ids)
+		changed := !slices.Equal(ids, w.acknowledged)
+		w.acknowledged = ids
+		return w, changed
+	}},
+	{"client Secret lost", func(w world) (world, bool) { c := w.client != nil; w.client = nil; return w, c }},
+	{"foreign key in client Secret", func(w world) (world, bool) {
+		w.client = &keys.Held{ID: "x", SHA256: "hash of x", Since: w.now}
+		return w, len(w.records) > 0
+	}},
+	{"old key put back", func(w world) (world, bool) {
+		if len(w.records) < 2 {
+			return w, false
+		}
+		old := w.records[len(w.records)-1]
+		w.client = &keys.Held{ID: old.ID, SHA256: old.SHA256, Since: w.now}
+		return w, true
+	}},
+	{"waiting Secret lost", func(w world) (world, bool) { c := w.waiting != nil; w.waiting = nil; return w, c }},
+	{"waiting Secret emptied", func(w world) (world, bool) { c := w.waiting != nil; w.waiting, w.garbage = nil, c; return w, c }},
+	{"status lost", func(w world) (world, bool) { c := len(w.records) > 0; w.records = nil; return w, c }},
+	{"time passes until due", func(w world) (world, bool) {
+		w.now = w.now.Add(schedule.MaximumAge - schedule.RenewBefore)
+		return w, w.now.Before(start.Add(3 * schedule.MaximumAge))
+	}},
+	{"time passes until the end", func(w world) (world, bool) {
+		w.now = w.now.Add(schedule.RenewBefore)
+		return w, w.now.Before(start.Add(3 * schedule.MaximumAge))
+	}},
+	{"revocation", func(w world) (world, bool) {
+		if w.client == nil || slices.Contains(w.revoked, w.client.ID) || len(w.revoked) > 0 {
+			return w, false
+		}
+		w.revoked = append(slices.Clone(w.revoked), w.client.ID)
+		return w, true
+	}},
+}
+
+// TestEveryOrder walks through every order of the operator's single writes, with a crash after each, and of everything that
+// can happen around it, up to a depth; from each world that it meets, the operator left alone must come to rest with one
+// key that works.
+func TestEveryOrder(t *testing.T) {
+	const depth = 12
+	type node struct {
+		world
+		path []string
+	}
+	seen := map[string]bool{}
+	frontier := []node{{world: world{now: start}}}
+	for range depth {
+		var next []node
+		for _, n := range frontier {
+			if seen[n.key()] {
+				continue
+			}
+			seen[n.key()] = true
+			settle(t, n.world, n.path)
+			if after, done := n.write(t, n.path); !done {
+				next = append(next, node{after, append(slices.Clone(n.path), "write")})
+			}
+			for _, e := range events {
+				if after, happened := e.apply(n.world); happened {
+					next = append(next, node{after, append(slices.Clone(n.path), e.name)})
+				}
+			}
+		}
+		frontier = next
+	}
+	if len(seen) < 5000 {
+		t.Errorf("met only %d worlds", len(seen))
+	}
+	t.Logf("%d worlds", len(seen))
+}
+
+func settle(t *testing.T, w world, path []string) {
+	t.Helper()
+	for range 24 {
+		w, _ = events[0].apply(w)
+		after, done := w.write(t, append(slices.Clone(path), "settling"))
+		if !done {
+			w = after
+			continue
+		}
+		if accepted(w.records, w.client, w.now) != keys.Current || w.waiting != nil || w.garbage {
+			t.Fatalf("%v: at rest with %s", path, w.key())
+		}
+		if step := keys.Next(w.facts(), schedule); !step.Wake.After(w.now) {
+			t.Fatalf("%v: at rest and awake at once", path)
+		}
+		return
+	}
+	t.Fatalf("%v: never comes to rest: %s", path, w.key())
+}

@@ -1,0 +1,257 @@
+package keys
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// maxEnded bounds how many ended keys a record remembers.
+const maxEnded = 4
+
+// Record is what is remembered of a key: never the key itself.
+type Record struct {
+	ID, SHA256         string
+	State              State
+	IssuedAt, NotAfter time.Time
+}
+
+// Held is the key that a Secret holds.
+type Held struct {
+	ID, SHA256 string
+	// Since is a time at which the key existed: it counts as issued then when no record knows better.
+	Since time.Time
+}
+
+// Schedule says when a key is replaced.
+type Schedule struct {
+	// MaximumAge is how long after it was issued gates accept a key.
+	MaximumAge time.Duration
+	// RenewBefore is how long before that end its replacement begins, so that both are accepted for a while.
+	RenewBefore time.Duration
+}
+
+// Facts are what is there now. Whoever acts on what Next says must have read them past any cache.
+type Facts struct {
+	Records []Record
+	// Client is what the client's Secret holds; nil when there is no Secret, or nothing in it that is a key.
+	Client *Held
+	// Waiting is what the Secret beside it holds, where a new key waits until the gates accept it; nil likewise.
+	Waiting *Held
+	// WaitingExists says that there is a waiting Secret, whatever it holds.
+	WaitingExists bool
+	// Acknowledged are the ids of keys that every ready gate accepts.
+	Acknowledged []string
+	// Revoked are the ids of keys that must be refused at once.
+	Revoked []string
+	Now     time.Time
+}
+
+// Action is what to do to the Secrets after the records were written. Each is one write.
+type Action string
+
+// The actions.
+const (
+	// Nothing is left to do.
+	Nothing Action = ""
+	// Issue makes the first key and creates the client's Secret with it; it must fail where there is a Secret.
+	Issue Action = "Issue"
+	// Prepare makes a key and creates the waiting Secret with it; it must fail where there is a waiting Secret.
+	Prepare Action = "Prepare"
+	// Deliver copies the key of the waiting Secret into the client's Secret.
+	Deliver Action = "Deliver"
+	// Discard deletes the waiting Secret.
+	Discard Action = "Discard"
+)
+
+// Why a key is made.
+const (
+	ReasonFirstKey    = "FirstKey"
+	ReasonMaximumAge  = "MaximumAge"
+	ReasonSecretLost  = "SecretLost"
+	ReasonKeyRevoked  = "KeyRevoked"
+	ReasonKeyOutlived = "KeyOutlived"
+)
+
+// Step is what is needed now.
+type Step struct {
+	// Records replace those of the facts, and are written before the action is taken.
+	Records []Record
+	Action  Action
+	// Reason says why Issue, Prepare or Deliver is needed.
+	Reason string
+	// Wake is when something is needed by the clock alone; zero when nothing is.
+	Wake time.Time
+}
+
+// Next says what is needed now: which records follow from the facts, and one action. Write the records, take the action,
+// look again, until it says Nothing. A crash between any two writes loses no key and makes no second one: everything that
+// follows is derived from what was written.
+func Next(f Facts, s Schedule) Step {
+	r := records{list: slices.Clone(f.Records), facts: f, schedule: s}
+	if len(r.list) == 0 {
+		r.adopt(f.Client, Current)
+	}
+	r.adopt(f.Waiting, Pending)
+	r.end()
+	current, waiting := r.held(f.Client), r.held(f.Waiting)
+	if current != nil && current.State == Draining {
+		current = nil // somebody put an old key back
+	}
+	if waiting != nil && waiting.State == Draining {
+		waiting = nil
+	}
+	for i := range r.list {
+		if k := &r.list[i]; k.State.waiting() && k != current && k != waiting {
+			k.State = Retired // nobody has it
+		}
+	}
+	step := Step{}
+	if current != nil {
+		step.Action, step.Reason = r.rotate(current, waiting)
+	} else {
+		step.Action, step.Reason = r.restore(waiting)
+	}
+	step.Wake = r.wake(current, waiting)
+	step.Records = r.result()
+	return step
+}
+
+// records is the work of one Next.
+type records struct {
+	list     []Record
+	facts    Facts
+	schedule Schedule
+}
+
+// rotate is what is needed while the client's Secret holds an accepted key.
+func (r *records) rotate(current, waiting *Record) (Action, string) {
+	for i := range r.list {
+		if k := &r.list[i]; k.State == Current && k != current {
+			k.State = Draining
+		}
+	}
+	current.State = Current
+	switch {
+	case r.facts.WaitingExists && (waiting == nil || !waiting.State.waiting()):
+		return Discard, ""
+	case waiting != nil && (waiting.State == Distributed || slices.Contains(r.facts.Acknowledged, waiting.ID)):
+		waiting.State = Distributed
+		return Deliver, ReasonMaximumAge
+	case waiting == nil && !r.facts.Now.Before(r.due(current)):
+		return Prepare, ReasonMaximumAge
+	}
+	return Nothing, ""
+}
+
+// restore is what is needed while the client's Secret holds no accepted key: nobody can wait for the gates then.
+func (r *records) restore(waiting *Record) (Action, string) {
+	switch {
+	case waiting != nil:
+		reason := r.why()
+		for i := range r.list {
+			if k := &r.list[i]; k.State == Current && k != waiting {
+				k.State = Retired // its text was lost, or is who knows where
+			}
+		}
+		return Deliver, reason
+	case r.facts.WaitingExists:
+		return Discard, ""
+	case len(r.list) == 0 && r.facts.Client == nil:
+		return Issue, ReasonFirstKey
+	}
+	return Prepare, r.why()
+}
+
+// why says why the client's Secret holds no accepted key.
+func (r *records) why() string {
+	if c := r.facts.Client; c != nil {
+		if k := r.find(c); k != nil && k.State == Revoked {
+			return ReasonKeyRevoked
+		} else if k != nil && !r.facts.Now.Before(k.NotAfter) {
+			return ReasonKeyOutlived
+		}
+	}
+	if !slices.ContainsFunc(r.list, func(k Record) bool { return k.State == Current || k.State == Retired || k.State == Revoked }) {
+		return ReasonFirstKey
+	}
+	return ReasonSecretLost
+}
+
+// adopt records a key that a Secret holds and that no record knows: it was made just before a crash.
+func (r *records) adopt(h *Held, state State) {
+	if h == nil || slices.ContainsFunc(r.list, func(k Record) bool { return k.ID == h.ID }) {
+		return
+	}
+	issued := h.Since.UTC().Truncate(time.Second)
+	r.list = append(r.list, Record{ID: h.ID, SHA256: h.SHA256, State: state, IssuedAt: issued, NotAfter: issued.Add(r.schedule.MaximumAge)})
+}
+
+// end ends what is revoked or too old.
+func (r *records) end() {
+	for i := range r.list {
+		switch k := &r.list[i]; {
+		case !k.State.Accepted():
+		case slices.Contains(r.facts.Revoked, k.ID):
+			k.State = Revoked
+		case !r.facts.Now.Before(k.NotAfter):
+			k.State = Retired
+		}
+	}
+}
+
+// held is the accepted key that a Secret holds; nil when it holds anything else.
+func (r *records) held(h *Held) *Record {
+	if k := r.find(h); k != nil && k.State.Accepted() {
+		return k
+	}
+	return nil
+}
+
+func (r *records) find(h *Held) *Record {
+	if h == nil {
+		return nil
+	}
+	i := slices.IndexFunc(r.list, func(k Record) bool { return k.ID == h.ID && k.SHA256 == h.SHA256 })
+	if i < 0 {
+		return nil
+	}
+	return &r.list[i]
+}
+
+func (r *records) due(k *Record) time.Time { return k.NotAfter.Add(-r.schedule.RenewBefore) }
+
+func (r *records) wake(current, waiting *Record) time.Time {
+	var wake time.Time
+	at := func(t time.Time) {
+		if wake.IsZero() || t.Before(wake) {
+			wake = t
+		}
+	}
+	for i := range r.list {
+		if r.list[i].State.Accepted() {
+			at(r.list[i].NotAfter)
+		}
+	}
+	if current != nil && waiting == nil {
+		at(r.due(current))
+	}
+	return wake
+}
+
+func (r *records) inSecret(id string) bool {
+	return r.facts.Client != nil && r.facts.Client.ID == id || r.facts.Waiting != nil && r.facts.Waiting.ID == id
+}
+
+// result is the records by age, with the newest of those that ended.
+func (r *records) result() []Record {
+	slices.SortFunc(r.list, func(a, b Record) int { return cmp.Or(b.IssuedAt.Compare(a.IssuedAt), cmp.Compare(a.ID, b.ID)) })
+	ended := 0
+	return slices.DeleteFunc(r.list, func(k Record) bool {
+		if k.State.Accepted() || r.inSecret(k.ID) {
+			return false // what a Secret still holds must never look new
+		}
+		ended++
+		return ended > maxEnded
+	})
+}
