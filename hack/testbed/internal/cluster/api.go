@@ -1,0 +1,122 @@
+package cluster
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+)
+
+// api is a small client of the API server, for what has to be waited for.
+type api struct {
+	server string
+	client *http.Client
+}
+
+// newAPI reads the credentials out of a kubeconfig that makeKubeconfig wrote.
+func newAPI(kubeconfig string) (*api, error) {
+	raw, err := os.ReadFile(kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	var config struct {
+		Clusters []struct {
+			Cluster struct {
+				Server string
+				CA     []byte `json:"certificate-authority-data"`
+			}
+		}
+		Users []struct {
+			User struct {
+				Cert []byte `json:"client-certificate-data"`
+				Key  []byte `json:"client-key-data"`
+			}
+		}
+	}
+	if err := json.Unmarshal(raw, &config); err != nil {
+		return nil, fmt.Errorf("%s: %w", kubeconfig, err)
+	}
+	if len(config.Clusters) != 1 || len(config.Users) != 1 {
+		return nil, fmt.Errorf("%s does not have one cluster and one user", kubeconfig)
+	}
+	pair, err := tls.X509KeyPair(config.Users[0].User.Cert, config.Users[0].User.Key)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", kubeconfig, err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(config.Clusters[0].Cluster.CA)
+	return &api{
+		server: config.Clusters[0].Cluster.Server,
+		client: &http.Client{
+			Timeout: 5 * time.Second,
+			Transport: &http.Transport{
+				DisableKeepAlives: true, // every question is about now, also after the server was restarted
+				TLSClientConfig:   &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13},
+			},
+		},
+	}, nil
+}
+
+// get reads a path of the API into out (where out is not nil).
+func (a *api) get(ctx context.Context, path string, out any) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, a.server+path, nil)
+	if err != nil {
+		return err
+	}
+	response, err := a.client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return err
+	}
+	if response.StatusCode != http.StatusOK {
+		first, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
+		return fmt.Errorf("%s: %s: %.200s", path, response.Status, first)
+	}
+	if out == nil {
+		return nil
+	}
+	return json.Unmarshal(body, out)
+}
+
+// ready is nil once the API server says that it is, and has made the first namespaces, which it does not wait for.
+func (a *api) ready(ctx context.Context) error {
+	if err := a.get(ctx, "/readyz", nil); err != nil {
+		return err
+	}
+	return a.get(ctx, "/api/v1/namespaces/default", nil)
+}
+
+// conditions are those of any object that has them.
+type conditions struct {
+	Status struct {
+		Conditions []struct{ Type, Status, Message string }
+	}
+}
+
+// condition is nil once the object at path has the condition as "True".
+func (a *api) condition(ctx context.Context, path, kind string) error {
+	var object conditions
+	if err := a.get(ctx, path, &object); err != nil {
+		return err
+	}
+	for _, condition := range object.Status.Conditions {
+		if condition.Type == kind {
+			if condition.Status == "True" {
+				return nil
+			}
+			return fmt.Errorf("%s is not %s: %s", path, kind, condition.Message)
+		}
+	}
+	return errors.New(path + " is not yet " + kind)
+}

@@ -1,0 +1,149 @@
+// Package component compiles the testbed's parts, each group from a Go module of its own below components/, into a cache outside the checkout.
+package component
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// A Component is one binary of the testbed.
+type Component struct {
+	// Name is its folder below components/ and its binary's name.
+	Name string
+	// Usually is how long it takes to compile on two cores with the ones before it compiled (they share packages).
+	Usually time.Duration
+	// LDFlags are added to the linker's.
+	LDFlags string
+	// CRDs is where its CustomResourceDefinitions are: a module and a folder in it. Both are empty where it has none.
+	CRDModule, CRDFolder string
+	// Patch says that it is built from a changed copy of a module. See patch.go.
+	Patch *Patch
+}
+
+const version = "k8s.io/component-base/version"
+
+// The components, in the order in which they are compiled.
+var (
+	Kubernetes = Component{
+		Name: "kubernetes", Usually: 6 * time.Minute,
+		LDFlags: "-X " + version + ".gitVersion=" + KubernetesVersion + " -X " + version + ".gitMajor=1 -X " + version + ".gitMinor=36" +
+			" -X " + version + ".gitTreeState=clean -X " + version + ".gitCommit=testbed -X " + version + ".buildDate=1970-01-01T00:00:00Z",
+	}
+	KubeRouter  = Component{Name: "kuberouter", Usually: 10 * time.Second}
+	CoreDNS     = Component{Name: "coredns", Usually: 15 * time.Second}
+	CertManager = Component{
+		Name: "certmanager", Usually: 25 * time.Second, CRDModule: "github.com/cert-manager/cert-manager", CRDFolder: "deploy/crds",
+	}
+	ExternalSecrets = Component{
+		Name: "externalsecrets", Usually: 70 * time.Second, CRDModule: "github.com/external-secrets/external-secrets", CRDFolder: "config/crds/bases",
+		Patch: &externalSecretsPatch,
+	}
+)
+
+// KubernetesVersion is the version of every Kubernetes part; components/kubernetes/go.mod pins the same.
+const KubernetesVersion = "v1.36.3"
+
+// All returns every component, in the order in which they are compiled.
+func All() []Component {
+	return []Component{Kubernetes, KubeRouter, CoreDNS, CertManager, ExternalSecrets}
+}
+
+// A Builder compiles components.
+type Builder struct {
+	// Source is the folder of the testbed's module.
+	Source string
+	// Cache is the folder of everything that may be kept between runs.
+	Cache string
+	// Say shows a person what goes on.
+	Say func(format string, args ...any)
+}
+
+// SourceFolder finds the testbed's module: where this program was compiled from, or else the checkout that the working folder is in.
+func SourceFolder() (string, error) {
+	is := func(folder string) bool {
+		_, err := os.Stat(filepath.Join(folder, "components", Kubernetes.Name, "go.mod"))
+		return err == nil
+	}
+	if _, file, _, ok := runtime.Caller(0); ok {
+		if folder := filepath.Join(filepath.Dir(file), "..", ".."); is(folder) {
+			return filepath.Abs(folder)
+		}
+	}
+	folder, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		for _, candidate := range []string{folder, filepath.Join(folder, "hack", "testbed")} {
+			if is(candidate) {
+				return candidate, nil
+			}
+		}
+		parent := filepath.Dir(folder)
+		if parent == folder {
+			return "", errors.New("cannot find the folder hack/testbed with the components' sources; run this inside a checkout of Bartizan")
+		}
+		folder = parent
+	}
+}
+
+// CacheFolder is $XDG_CACHE_HOME/bartizan/testbed, or the same below ~/.cache.
+func CacheFolder() (string, error) {
+	base, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("no place for compiled binaries: %w; set XDG_CACHE_HOME or HOME", err)
+	}
+	return filepath.Join(base, "bartizan", "testbed"), nil
+}
+
+// Folder is where a component's binary and CRDs are, once compiled.
+func (b *Builder) Folder(c Component) (string, error) {
+	key, err := b.key(c)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(b.Cache, "bin", c.Name+"-"+key), nil
+}
+
+// key changes when anything changes that the binary is made from: the component's files (with its go.sum, so all its dependencies), the compiler,
+// and the way of building.
+func (b *Builder) key(c Component) (string, error) {
+	hash := sha256.New()
+	fmt.Fprintln(hash, runtime.Version(), runtime.GOOS, runtime.GOARCH, strings.Join(b.flags(c), " "), c.CRDModule, c.CRDFolder)
+	if c.Patch != nil {
+		fmt.Fprintf(hash, "%+v\n", *c.Patch)
+	}
+	if err := hashTree(hash, filepath.Join(b.Source, "components", c.Name)); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(hash.Sum(nil))[:12], nil
+}
+
+// hashTree feeds names and contents of all files below root, in a fixed order.
+func hashTree(hash io.Writer, root string) error {
+	return filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(hash, "%q %d\n", filepath.ToSlash(name), len(content))
+		_, err = hash.Write(content)
+		return err
+	})
+}
