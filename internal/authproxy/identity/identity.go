@@ -40,6 +40,7 @@ const (
 	CertificateNotInTime   Failure = "certificate-expired"
 	CertificateOfOther     Failure = "certificate-other-servers"
 	ClientUnknown          Failure = "client-unknown"
+	KeyRequired            Failure = "key-required"
 	KeyMalformed           Failure = "key-malformed"
 	KeyRepeated            Failure = "key-repeated"
 	KeyNotAccepted         Failure = "keys-disabled"
@@ -48,6 +49,7 @@ const (
 	KeyExpired             Failure = "key-expired"
 	CredentialsContradict  Failure = "credentials-contradict"
 	credentialTextKey              = "The API key is not accepted: it must be one current key of this client, sent once, as \"Authorization: Bearer mcpk_...\" or as \"X-API-Key\"."
+	credentialTextKeyMissing       = "An API key is required beside the client certificate: send it as \"Authorization: Bearer mcpk_...\" or as \"X-API-Key\"."
 	credentialTextCert             = "The client certificate is not accepted: it must be a current one that was issued to an MCPClient for this server's namespace."
 	credentialTextRequired         = "A client certificate is required: present the one that was issued to your MCPClient for this server's namespace."
 	credentialTextNone             = "A credential is required: the API key of an MCPClient, as \"Authorization: Bearer mcpk_...\" or as \"X-API-Key\", or its client certificate."
@@ -61,6 +63,8 @@ func (f Failure) Text() string {
 		return credentialTextNone
 	case CertificateRequired:
 		return credentialTextRequired
+	case KeyRequired:
+		return credentialTextKeyMissing
 	case CertificateInvalid, CertificateNotInTime, CertificateOfOther, ClientUnknown:
 		return credentialTextCert
 	case CredentialsContradict:
@@ -90,8 +94,12 @@ func Authenticate(r *http.Request, g *config.Generation, now time.Time) (Princip
 		return Principal{}, failure
 	}
 	if !found {
-		if !hasCertificate {
+		switch {
+		case !hasCertificate:
 			return Principal{}, NoCredential
+		case mode == gateconfig.Required && g.Authentication.APIKeys == gateconfig.Enabled:
+			// A demanded certificate stands beside the key, not in its place: only Optional offers the choice.
+			return Principal{}, KeyRequired
 		}
 		return p, ""
 	}
