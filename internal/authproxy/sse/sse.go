@@ -76,7 +76,7 @@ func (c *copier) read() (chunk []byte, ended bool, err error) {
 		}
 	}
 	chunk, err = c.r.ReadSlice('\n')
-	if err == nil && c.cr && len(chunk) > 1 {
+	if c.cr && (err != nil || len(chunk) > 1) {
 		return nil, false, ErrCR
 	}
 	c.cr = false

@@ -49,6 +49,7 @@ func TestCopy(t *testing.T) {
 		"BOM":                           {in: "\ufeffdata: a\n\n", pass: "data: a\n\n", rewrite: "data: A\n\n"},
 		"long data":                     {in: "data: " + long + "\n\n", pass: "data: " + long + "\n\n", wantErrs: true},
 		"CRLF at the end of the buffer": {in: "data: " + long[:32<<10-7] + "\r\n\r\n", pass: "data: " + long[:32<<10-7] + "\n\n", wantErrs: true},
+		"CR in a long line":             {in: "data: " + long[:32<<10-7] + "\r" + long + "\n\n", passErr: sse.ErrCR, wantErrs: true},
 		"comment in an event":           {in: "id: 1\n: x\n", pass: ":\n", passErr: io.ErrUnexpectedEOF, wantErrs: true},
 		"lone CR":                       {in: "data: a\rdata: b\n\n", passErr: sse.ErrCR, wantErrs: true},
 		"two CRs":                       {in: "data: a\r\r\n\n", passErr: sse.ErrCR, wantErrs: true},

@@ -1,0 +1,123 @@
+// Package status tells what the gate does: metrics and its own account of itself to the operator over mutual TLS, and
+// liveness and readiness in plain HTTP to the kubelet.
+package status
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/bartizan-dev/bartizan/internal/authproxy/audit"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/config"
+)
+
+// Metrics are the gate's metrics. Every label has a bounded set of values; none is chosen by a caller.
+type Metrics struct {
+	registry *prometheus.Registry
+	requests *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+	failures *prometheus.CounterVec
+	reasons  *prometheus.CounterVec
+	inFlight prometheus.Gauge
+	reloads  *prometheus.CounterVec
+	info     *prometheus.GaugeVec
+	loaded   prometheus.Gauge
+	notAfter prometheus.Gauge
+	foreign  prometheus.Gauge
+}
+
+// NewMetrics returns the gate's metrics in a registry of their own.
+func NewMetrics(version string) *Metrics {
+	const ns = "bartizan_gate_"
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: ns + "requests_total",
+			Help: "Requests answered, by what became of them, the JSON-RPC method and the HTTP status."}, []string{"decision", "method", "status"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: ns + "request_duration_seconds",
+			Help: "Time from a request's arrival to the end of its answer.", Buckets: []float64{.001, .005, .025, .1, .5, 1, 5, 30, 120}}, []string{"decision"}),
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: ns + "authentication_failures_total",
+			Help: "Requests without an accepted credential, by reason."}, []string{"reason"}),
+		reasons: prometheus.NewCounterVec(prometheus.CounterOpts{Name: ns + "refusals_total",
+			Help: "Requests denied, refused or failed, by reason."}, []string{"decision", "reason"}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: ns + "requests_in_flight",
+			Help: "Requests that are not fully answered, open streams among them."}),
+		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{Name: ns + "config_reloads_total",
+			Help: "Attempts to put a changed configuration into force, by result."}, []string{"result"}),
+		info: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: ns + "config_info",
+			Help: "1 for the generation of the configuration in force."}, []string{"generation"}),
+		loaded: prometheus.NewGauge(prometheus.GaugeOpts{Name: ns + "config_last_reload_successful",
+			Help: "1 when the configuration on disk is in force, 0 when it is not."}),
+		notAfter: prometheus.NewGauge(prometheus.GaugeOpts{Name: ns + "certificate_not_after_timestamp_seconds",
+			Help: "When the serving certificate ends."}),
+		foreign: prometheus.NewGauge(prometheus.GaugeOpts{Name: ns + "foreign_listeners",
+			Help: "Sockets in the pod that listen on another address than loopback and are not the gate's own; -1 when unknown."}),
+	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: ns + "build_info", Help: "1 for the version of the gate.",
+		ConstLabels: prometheus.Labels{"version": version}})
+	build.Set(1)
+	m.registry.MustRegister(m.requests, m.duration, m.failures, m.reasons, m.inFlight, m.reloads, m.info, m.loaded, m.notAfter,
+		m.foreign, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for _, result := range []string{"success", "failure"} {
+		m.reloads.WithLabelValues(result)
+	}
+	return m
+}
+
+// Began counts a request that is being answered, until the returned function is called.
+func (m *Metrics) Began() (ended func()) {
+	m.inFlight.Inc()
+	return m.inFlight.Dec
+}
+
+// Answered counts an answered request. The reason is one of a closed list.
+func (m *Metrics) Answered(r *audit.Record, took time.Duration) {
+	decision := string(r.Decision)
+	m.requests.WithLabelValues(decision, boundedMethod(r.Method), strconv.Itoa(r.Status)).Inc()
+	m.duration.WithLabelValues(decision).Observe(took.Seconds())
+	switch r.Decision {
+	case audit.Allowed:
+	case audit.Unauthenticated:
+		m.failures.WithLabelValues(r.Reason).Inc()
+	default:
+		m.reasons.WithLabelValues(decision, r.Reason).Inc()
+	}
+}
+
+// Cut counts an answer that was ended before its end.
+func (m *Metrics) Cut(reason string) { m.reasons.WithLabelValues("cut", reason).Inc() }
+
+// Loaded records an attempt to load a configuration; it fits config.NewStore.
+func (m *Metrics) Loaded(g *config.Generation, err error) {
+	if err != nil {
+		m.reloads.WithLabelValues("failure").Inc()
+		m.loaded.Set(0)
+		return
+	}
+	m.reloads.WithLabelValues("success").Inc()
+	m.loaded.Set(1)
+	m.info.Reset()
+	m.info.WithLabelValues(g.Generation).Set(1)
+	m.notAfter.Set(float64(g.Certificate.Leaf.NotAfter.Unix()))
+}
+
+// methods are the values of the label method; any other method counts as "other", a request without one as "none".
+var methods = map[string]bool{
+	"initialize": true, "ping": true, "server/discover": true, "tools/list": true, "tools/call": true, "prompts/list": true,
+	"prompts/get": true, "resources/list": true, "resources/templates/list": true, "resources/read": true,
+	"resources/subscribe": true, "resources/unsubscribe": true, "completion/complete": true, "logging/setLevel": true,
+	"subscriptions/listen": true, "notifications/initialized": true, "notifications/cancelled": true,
+	"notifications/progress": true, "notifications/roots/list_changed": true,
+}
+
+func boundedMethod(method string) string {
+	switch {
+	case method == "":
+		return "none"
+	case methods[method]:
+		return method
+	default:
+		return "other"
+	}
+}

@@ -1,0 +1,172 @@
+package status
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/bartizan-dev/bartizan/internal/authproxy/config"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/surroundings"
+	"github.com/bartizan-dev/bartizan/internal/gatestatus"
+)
+
+// MetricsPath is where the status port serves metrics.
+const MetricsPath = "/metrics"
+
+// unknownListeners stands in Status.Listeners when the socket tables cannot be read: not knowing is not "none".
+const unknownListeners = "unknown"
+
+// Usage remembers when each API key was last accepted.
+type Usage struct{ keys sync.Map } // id → *atomic.Int64, Unix seconds
+
+// Used records that a key was accepted.
+func (u *Usage) Used(id string, now time.Time) {
+	last, ok := u.keys.Load(id)
+	if !ok {
+		last, _ = u.keys.LoadOrStore(id, new(atomic.Int64))
+	}
+	last.(*atomic.Int64).Store(now.Unix())
+}
+
+// Keep forgets the keys that a generation does not have.
+func (u *Usage) Keep(g *config.Generation) {
+	u.keys.Range(func(id, _ any) bool {
+		if _, ok := g.Key(id.(string)); !ok {
+			u.keys.Delete(id)
+		}
+		return true
+	})
+}
+
+func (u *Usage) last(id string) time.Time {
+	if last, ok := u.keys.Load(id); ok {
+		return time.Unix(last.(*atomic.Int64).Load(), 0).UTC()
+	}
+	return time.Time{}
+}
+
+// Reporter makes the gate's account of itself.
+type Reporter struct {
+	Version, Boot string
+	Store         *config.Store
+	Ready         *Readiness
+	Usage         *Usage
+	Metrics       *Metrics
+	// OwnPorts are the ports that the gate itself listens on.
+	OwnPorts []uint16
+}
+
+// Status is the gate's account of itself now.
+func (r *Reporter) Status(ctx context.Context) gatestatus.Status {
+	s := gatestatus.Status{
+		Version: r.Version, Boot: r.Boot, ConfigError: r.Store.Err(), UpstreamReady: r.Ready.Upstream(ctx), Listeners: r.Look(),
+	}
+	g, _ := r.Store.Current()
+	if g == nil {
+		return s
+	}
+	s.Generation = g.Generation
+	s.CertificateSerial = g.Certificate.Leaf.SerialNumber.Text(16)
+	s.CertificateNotAfter = g.Certificate.Leaf.NotAfter.UTC()
+	for _, client := range g.Clients {
+		for _, key := range client.Keys {
+			s.Keys = append(s.Keys, gatestatus.Key{ID: key.ID, LastUsed: r.Usage.last(key.ID)})
+		}
+	}
+	return s
+}
+
+// Look returns the listeners in the pod that should not be there, and counts them.
+func (r *Reporter) Look() []string {
+	found, err := surroundings.Look(r.OwnPorts)
+	if err != nil {
+		r.Metrics.foreign.Set(-1)
+		return []string{unknownListeners}
+	}
+	r.Metrics.foreign.Set(float64(len(found)))
+	return found
+}
+
+// Server returns the server of the status port. Whom the configuration does not name does not get past the handshake,
+// and no request of a connection outlives a change that takes the right away.
+func (r *Reporter) Server() *http.Server {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+gatestatus.Path, func(w http.ResponseWriter, request *http.Request) {
+		body, err := json.Marshal(r.Status(request.Context()))
+		if err != nil {
+			http.Error(w, "the status cannot be written", http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-store")
+		_, _ = w.Write(body)
+	})
+	metrics := promhttp.HandlerFor(r.Metrics.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+	mux.HandleFunc("GET "+MetricsPath, func(w http.ResponseWriter, request *http.Request) {
+		r.Look()
+		metrics.ServeHTTP(w, request)
+	})
+	return small(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		g, _ := r.Store.Current()
+		if request.TLS == nil || mayRead(g, request.TLS.PeerCertificates, time.Now()) != nil {
+			w.Header().Set("Connection", "close")
+			http.Error(w, "this certificate may not read the gate's status", http.StatusForbidden)
+			return
+		}
+		mux.ServeHTTP(w, request)
+	}))
+}
+
+var errReader = errors.New("not a reader of the gate's status")
+
+// TLS returns the configuration of the status port's connections: mutual, and only for those that the configuration in
+// force names.
+func (r *Reporter) TLS() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13, SessionTicketsDisabled: true,
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			g, _ := r.Store.Current()
+			if g == nil || g.StatusAuthority() == nil {
+				return nil, errReader
+			}
+			return &tls.Config{
+				MinVersion: tls.VersionTLS13, SessionTicketsDisabled: true, NextProtos: []string{"h2", "http/1.1"},
+				Certificates: []tls.Certificate{g.Certificate},
+				ClientAuth:   tls.RequireAnyClientCert,
+				VerifyConnection: func(state tls.ConnectionState) error {
+					return mayRead(g, state.PeerCertificates, time.Now())
+				},
+			}, nil
+		},
+	}
+}
+
+func mayRead(g *config.Generation, presented []*x509.Certificate, now time.Time) error {
+	if g == nil || g.StatusAuthority() == nil || len(presented) == 0 || len(presented) > 4 {
+		return errReader
+	}
+	leaf := presented[0]
+	if leaf.IsCA || len(leaf.URIs) != 1 || !slices.Contains(g.Config.Status.Identities, leaf.URIs[0].String()) ||
+		!slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageClientAuth) {
+		return errReader
+	}
+	intermediates := x509.NewCertPool()
+	for _, certificate := range presented[1:] {
+		intermediates.AddCert(certificate)
+	}
+	if _, err := leaf.Verify(x509.VerifyOptions{
+		Roots: g.StatusAuthority(), Intermediates: intermediates, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}); err != nil {
+		return errReader
+	}
+	return nil
+}
