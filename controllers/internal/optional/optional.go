@@ -1,0 +1,164 @@
+// Package optional knows which APIs of other projects the cluster serves, and notices when one appears or goes away.
+package optional
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/discovery"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+)
+
+// +kubebuilder:rbac:groups=apiextensions.k8s.io,resources=customresourcedefinitions,verbs=get;list;watch
+
+// API is an API of another project, all of whose kinds are needed together.
+type API struct {
+	// Name is what people call the project.
+	Name string
+	// Version is the group and version.
+	Version schema.GroupVersion
+	// Resources are the plural names.
+	Resources []string
+	// Cached are the kinds that caches hold.
+	Cached []client.Object
+}
+
+// Hook is called when an API has appeared (served) or has gone (not served).
+type Hook func(ctx context.Context, served bool) error
+
+// Registry knows which of some APIs are served.
+type Registry struct {
+	discovery discovery.DiscoveryInterface
+	remove    func(context.Context, client.Object) error
+	apis      []API
+
+	mutex  sync.Mutex
+	served map[string]bool
+	hooks  map[string][]Hook
+}
+
+// New asks the API server which of the APIs it serves. Call SetupWithManager to notice changes.
+func New(mgr ctrl.Manager, apis ...API) (*Registry, error) {
+	d, err := discovery.NewDiscoveryClientForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return nil, err
+	}
+	remove := func(ctx context.Context, object client.Object) error { return mgr.GetCache().RemoveInformer(ctx, object) }
+	r := &Registry{discovery: d, remove: remove, apis: apis, served: map[string]bool{}, hooks: map[string][]Hook{}}
+	for _, api := range apis {
+		if r.served[api.Version.Group], err = r.ask(api); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// Served says whether the API of a group is served.
+func (r *Registry) Served(group string) bool {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	return r.served[group]
+}
+
+// On calls the hook whenever the API of a group appears or goes away, and now if it is served. A hook that fails is
+// called again.
+func (r *Registry) On(ctx context.Context, group string, hook Hook) error {
+	r.mutex.Lock()
+	r.hooks[group] = append(r.hooks[group], hook)
+	served := r.served[group]
+	r.mutex.Unlock()
+	if served {
+		return hook(ctx, true)
+	}
+	return nil
+}
+
+// SetupWithManager watches the definitions of the APIs.
+func (r *Registry) SetupWithManager(mgr ctrl.Manager) error {
+	definition := &metav1.PartialObjectMetadata{}
+	definition.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})
+	ours := predicate.NewPredicateFuncs(func(object client.Object) bool { return r.definedBy(object.GetName()) != nil })
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("optional-apis").
+		WatchesMetadata(definition, &handler.EnqueueRequestForObject{}).
+		WithEventFilter(ours).
+		Complete(r)
+}
+
+// Reconcile compares what is served with what is known, after a definition changed.
+func (r *Registry) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	api := r.definedBy(request.Name)
+	if api == nil {
+		return ctrl.Result{}, nil
+	}
+	served, err := r.ask(*api)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if served == r.Served(api.Version.Group) {
+		return ctrl.Result{}, nil
+	}
+	if !served {
+		for _, object := range api.Cached {
+			if err := r.remove(ctx, object); err != nil {
+				return ctrl.Result{}, err
+			}
+		}
+	}
+	r.set(api.Version.Group, served)
+	r.mutex.Lock()
+	hooks := r.hooks[api.Version.Group]
+	r.mutex.Unlock()
+	for _, hook := range hooks {
+		if err := hook(ctx, served); err != nil {
+			r.set(api.Version.Group, !served) // so that the next attempt calls the hooks again
+			return ctrl.Result{}, fmt.Errorf("%s: %w", api.Name, err)
+		}
+	}
+	return ctrl.Result{}, nil
+}
+
+func (r *Registry) set(group string, served bool) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.served[group] = served
+}
+
+func (r *Registry) definedBy(definition string) *API {
+	for i := range r.apis {
+		for _, resource := range r.apis[i].Resources {
+			if definition == resource+"."+r.apis[i].Version.Group {
+				return &r.apis[i]
+			}
+		}
+	}
+	return nil
+}
+
+// ask asks the API server itself: REST mappers never forget.
+func (r *Registry) ask(api API) (bool, error) {
+	list, err := r.discovery.ServerResourcesForGroupVersion(api.Version.String())
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("discover %s: %w", api.Version, err)
+	}
+	found := map[string]bool{}
+	for _, resource := range list.APIResources {
+		found[resource.Name] = true
+	}
+	for _, resource := range api.Resources {
+		if !found[resource] {
+			return false, nil
+		}
+	}
+	return true, nil
+}
