@@ -5,8 +5,10 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/internal/policy"
 )
 
 // Problem is something that was left out, and why. Its texts are stable and name what to change.
@@ -50,11 +52,35 @@ func Validate(p *v1alpha1.MCPAccessPolicy) []Problem {
 		}
 	}
 	for i := range p.Spec.Rules {
-		for j, s := range p.Spec.Rules[i].Subjects {
+		rule := &p.Spec.Rules[i]
+		field := fmt.Sprintf("spec.rules[%d]", i)
+		for j, s := range rule.Subjects {
+			at := fmt.Sprintf("%s.subjects[%d]", field, j)
 			if subjectKey(s) == "" {
-				add(fmt.Sprintf("spec.rules[%d].subjects[%d]", i, j), "SubjectUnknown", "this version knows subjects of type MCPClient only")
+				add(at, "SubjectUnknown", "this version knows subjects of type MCPClient only")
+			} else if len(validation.IsDNS1123Label(s.MCPClient.Namespace)) > 0 || len(validation.IsDNS1123Label(s.MCPClient.Name)) > 0 {
+				add(at+".mcpClient", "SubjectInvalid", "no MCPClient can have this namespace and name; both are DNS labels")
 			}
+		}
+		if len(rule.Subjects) == 0 {
+			add(field+".subjects", "SubjectInvalid", "name at least one subject")
+		}
+		compiled := compile(p, i, []string{"any/client"}) // the subjects were judged above
+		compiled.Tools, compiled.Prompts, compiled.Resources, compiled.Methods = rule.Tools, rule.Prompts, rule.Resources, rule.Methods
+		for _, err := range unjoin(policy.Validate(compiled)) {
+			add(field, "RuleInvalid", "%v", err)
 		}
 	}
 	return problems
+}
+
+// unjoin returns the errors that errors.Join put together.
+func unjoin(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
+	}
+	if err != nil {
+		return []error{err}
+	}
+	return nil
 }
