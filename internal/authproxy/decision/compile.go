@@ -31,6 +31,8 @@ func (r *rule) live(now time.Time) bool { return r.notAfter.IsZero() || now.Befo
 type set struct {
 	exact    map[string][]*rule
 	patterns []grant
+	// all are the patterns with the plain names among them.
+	all []grant
 }
 
 type grant struct {
@@ -39,6 +41,7 @@ type grant struct {
 }
 
 func (s *set) add(p *policy.Pattern, r *rule) {
+	s.all = append(s.all, grant{p, r})
 	if !p.Exact() {
 		s.patterns = append(s.patterns, grant{p, r})
 		return

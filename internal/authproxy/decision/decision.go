@@ -217,23 +217,5 @@ func (g *Grants) MayTemplate(template string, now time.Time) bool {
 	if err != nil {
 		return false
 	}
-	for i := range g.resources.patterns {
-		if p := &g.resources.patterns[i]; p.rule.live(now) && p.pattern.Meets(t) {
-			return true
-		}
-	}
-	return g.exactMeets(t, now)
-}
-
-// exactMeets looks among the plain URIs.
-func (g *Grants) exactMeets(t policy.Template, now time.Time) bool {
-	for uri, rules := range g.resources.exact {
-		if !slices.ContainsFunc(rules, func(r *rule) bool { return r.live(now) }) {
-			continue
-		}
-		if p, err := policy.URI(uri); err == nil && p.Meets(t) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(g.resources.all, func(p grant) bool { return p.rule.live(now) && p.pattern.Meets(t) })
 }

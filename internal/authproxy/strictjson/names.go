@@ -2,8 +2,8 @@ package strictjson
 
 // Names is a rule for the member names of an object that a decision reads. Lenient parsers ignore case (Go's
 // encoding/json, with U+017F for s and U+212A for k; Jackson and .NET on request), hyphens and underscores (Go's json/v2
-// on request), or end a name at a NUL. So such an object has only names of printable ASCII, no two of which are equal
-// without case, hyphens and underscores, and none that equals a known name only that way.
+// on request), or end a name at a NUL. So such an object has only names of printable ASCII without quotes and
+// backslashes, no two of which are equal without case, hyphens and underscores, and none that equals a known name only that way.
 type Names struct {
 	closed bool
 	known  []known
@@ -34,7 +34,7 @@ func (n *Names) fold(dst, name []byte) ([]byte, error) {
 	start := len(dst)
 	for _, c := range name {
 		switch {
-		case c <= ' ' || c > '~':
+		case c <= ' ' || c > '~' || c == '"' || c == '\\':
 			return dst, ErrVariant
 		case 'A' <= c && c <= 'Z':
 			dst = append(dst, c|0x20)

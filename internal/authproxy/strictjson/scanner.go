@@ -128,6 +128,20 @@ func (s *Scanner) Kind() byte {
 	return 0
 }
 
+// Start is where the next value begins, for Since.
+func (s *Scanner) Start() int {
+	s.space()
+	return s.pos
+}
+
+// Since is the data from start to after the last value read; nil after an error.
+func (s *Scanner) Since(start int) []byte {
+	if s.err != nil {
+		return nil
+	}
+	return s.data[start:s.pos]
+}
+
 // Enter opens an object ('{') or an array ('['). Names, if not nil, is the rule for the object's member names; without
 // it names only must not repeat.
 func (s *Scanner) Enter(kind byte, names *Names) {
@@ -284,9 +298,8 @@ func (s *Scanner) String() []byte {
 
 // Skip reads one value of any kind, as strictly as if it were used, and returns its bytes.
 func (s *Scanner) Skip() []byte {
-	kind := s.Kind()
-	start := s.pos
-	switch kind {
+	start := s.Start()
+	switch s.Kind() {
 	case '{':
 		for s.Enter('{', nil); s.Member(); {
 			s.Skip()
@@ -308,8 +321,5 @@ func (s *Scanner) Skip() []byte {
 	default:
 		s.Fail(ErrSyntax)
 	}
-	if s.err != nil {
-		return nil
-	}
-	return s.data[start:s.pos]
+	return s.Since(start)
 }

@@ -189,3 +189,24 @@ func (s *Scanner) literal(word string) {
 	}
 	s.err = ErrSyntax
 }
+
+// Compact appends value without insignificant white space to dst. The value has been read by a Scanner; the result has
+// no line breaks.
+func Compact(dst, value []byte) []byte {
+	quoted := false
+	for i := 0; i < len(value); i++ {
+		c := value[i]
+		switch {
+		case quoted && c == '\\':
+			dst = append(dst, c)
+			i++
+			c = value[i]
+		case c == '"':
+			quoted = !quoted
+		case !quoted && (c == ' ' || c == '\t' || c == '\n' || c == '\r'):
+			continue
+		}
+		dst = append(dst, c)
+	}
+	return dst
+}
