@@ -1,0 +1,63 @@
+package manifests
+
+import (
+	"cmp"
+
+	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+)
+
+// The defaults of the API's fields, for objects that never saw the API server. Where a default decides who gets in, it is
+// the strict one.
+
+func transportPath(s *v1alpha1.MCPServer) string { return cmp.Or(s.Spec.Transport.Path, "/mcp") }
+
+func sessions(s *v1alpha1.MCPServer) v1alpha1.SessionMode {
+	return cmp.Or(s.Spec.Transport.Sessions, v1alpha1.SessionsStateful)
+}
+
+func minRevision(s *v1alpha1.MCPServer) gateconfig.Revision {
+	return cmp.Or(gateconfig.Revision(s.Spec.Transport.MinRevision), gateconfig.Revision20250618)
+}
+
+func authentication(s *v1alpha1.MCPServer) gateconfig.Authentication {
+	var spec v1alpha1.Authentication
+	if s.Spec.Authentication != nil {
+		spec = *s.Spec.Authentication
+	}
+	return gateconfig.Authentication{
+		APIKeys:            cmp.Or(gateconfig.Mode(spec.APIKeys.Mode), gateconfig.Enabled),
+		ClientCertificates: cmp.Or(gateconfig.Mode(spec.ClientCertificates.Mode), gateconfig.Required),
+	}
+}
+
+func requestBytes(s *v1alpha1.MCPServer) string {
+	if s.Spec.Limits == nil {
+		return "4Mi"
+	}
+	return cmp.Or(s.Spec.Limits.RequestBytes, "4Mi")
+}
+
+func depth(s *v1alpha1.MCPServer) int {
+	if s.Spec.Limits == nil {
+		return 64
+	}
+	return int(cmp.Or(s.Spec.Limits.Depth, 64))
+}
+
+// tlsSpec is the spec's part about the serving certificate, with its defaults.
+func tlsSpec(s *v1alpha1.MCPServer) v1alpha1.TLS {
+	var spec v1alpha1.TLS
+	if s.Spec.TLS != nil {
+		spec = *s.Spec.TLS
+	}
+	spec.Duration = cmp.Or(spec.Duration, "24h")
+	spec.RenewBefore = cmp.Or(spec.RenewBefore, "8h")
+	return spec
+}
+
+func issuerRef(ref v1alpha1.IssuerRef) v1alpha1.IssuerRef {
+	ref.Group = cmp.Or(ref.Group, "cert-manager.io")
+	ref.Kind = cmp.Or(ref.Kind, "Issuer")
+	return ref
+}

@@ -1,0 +1,174 @@
+package manifests
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/controllers/internal/access"
+	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+	"github.com/bartizan-dev/bartizan/internal/policy"
+)
+
+// Sealed is a gate's configuration as the gate's Secret holds it.
+type Sealed struct {
+	Document   []byte
+	Generation string
+}
+
+// GateConfig is the configuration of a server's gates: what the spec says, and who may use the server. status says who may
+// read the status ports.
+func GateConfig(server *v1alpha1.MCPServer, clusterDomain string, who access.Result, status gateconfig.Status) (gateconfig.Config, error) {
+	bytes, err := resource.ParseQuantity(requestBytes(server))
+	if err != nil {
+		return gateconfig.Config{}, fmt.Errorf("MCPServer %s/%s: spec.limits.requestBytes is not a quantity; write one such as 4Mi", server.Namespace, server.Name)
+	}
+	return gateconfig.Config{
+		Server: gateconfig.Object{Namespace: server.Namespace, Name: server.Name},
+		Endpoint: gateconfig.Endpoint{
+			URL:     URL(server),
+			Path:    endpointPath(server),
+			Hosts:   endpointHosts(server, clusterDomain),
+			Origins: origins(server),
+		},
+		Upstream: gateconfig.Upstream{
+			Port:        server.Spec.Transport.Port,
+			Path:        transportPath(server),
+			Sessions:    gateconfig.Sessions(sessions(server)),
+			MinRevision: minRevision(server),
+		},
+		Limits:         gateconfig.Limits{RequestBytes: bytes.Value(), Depth: depth(server)},
+		Authentication: authentication(server),
+		Authorities:    who.Authorities,
+		Status:         status,
+		Clients:        who.Clients,
+		Policy:         who.Policy,
+	}, nil
+}
+
+// Seal makes the document of a configuration, and refuses one that a gate would not obey: a gate that is given such a
+// document goes on with the one that it has, and a revocation would never be in force.
+func Seal(c gateconfig.Config) (Sealed, error) {
+	document, generation, err := gateconfig.Seal(c)
+	if err != nil {
+		return Sealed{}, err
+	}
+	if _, err := gateconfig.Parse(document); err != nil {
+		return Sealed{}, fmt.Errorf("MCPServer %s/%s: its gates would refuse their configuration: %w", c.Server.Namespace, c.Server.Name, err)
+	}
+	return Sealed{Document: document, Generation: generation}, nil
+}
+
+// Restrict is current without the clients, rules and authorities that next has not any more. Clients that are in both have
+// the keys of next, so that rotations go on. Everything else stays as it is: it is how a server whose spec has a problem
+// is kept running, and no more open than it was.
+func Restrict(current, next gateconfig.Config) gateconfig.Config {
+	c := current
+	c.Status = next.Status
+	c.Authorities = map[string]string{}
+	for namespace := range current.Authorities {
+		if bundle, ok := next.Authorities[namespace]; ok {
+			c.Authorities[namespace] = bundle
+		}
+	}
+	c.Clients = nil
+	for _, client := range next.Clients {
+		if slices.ContainsFunc(current.Clients, func(known gateconfig.Client) bool { return known.Object == client.Object }) {
+			c.Clients = append(c.Clients, client)
+		}
+	}
+	c.Policy = policy.Policy{}
+	for _, rule := range current.Policy.Rules {
+		if i := slices.IndexFunc(next.Policy.Rules, func(wanted policy.Rule) bool { return sameRule(rule, wanted) }); i >= 0 {
+			c.Policy.Rules = append(c.Policy.Rules, rule)
+		}
+	}
+	return c
+}
+
+func sameRule(a, b policy.Rule) bool {
+	return a.ID == b.ID && a.NotAfter.Equal(b.NotAfter) &&
+		slices.Equal(a.Clients, b.Clients) && slices.Equal(a.Tools, b.Tools) && slices.Equal(a.Prompts, b.Prompts) &&
+		slices.Equal(a.Resources, b.Resources) && slices.Equal(a.Methods, b.Methods)
+}
+
+// URL is what clients are told to call.
+func URL(server *v1alpha1.MCPServer) string {
+	if u := endpointURL(server); u != nil {
+		u.Path = endpointPath(server)
+		return u.String()
+	}
+	return "https://" + ServerName(server) + transportPath(server)
+}
+
+// ServerName is the name by which the operator verifies the serving certificate.
+func ServerName(server *v1alpha1.MCPServer) string {
+	return server.Name + "." + server.Namespace + ".svc"
+}
+
+// serviceNames are the DNS names of the server's Service.
+func serviceNames(server *v1alpha1.MCPServer, clusterDomain string) []string {
+	if clusterDomain == "" {
+		clusterDomain = "cluster.local"
+	}
+	return []string{
+		ServerName(server),
+		ServerName(server) + "." + clusterDomain,
+		server.Name + "." + server.Namespace,
+		server.Name,
+	}
+}
+
+// endpointHosts are the accepted Host headers, without the default port, which clients leave out.
+func endpointHosts(server *v1alpha1.MCPServer, clusterDomain string) []string {
+	hosts := serviceNames(server, clusterDomain)
+	if u := endpointURL(server); u != nil {
+		hosts = append(hosts, strings.TrimSuffix(strings.ToLower(u.Host), ":443"))
+	}
+	if e := server.Spec.Endpoint; e != nil {
+		hosts = append(hosts, e.Hosts...)
+	}
+	return distinct(hosts)
+}
+
+// endpointURL is the URL of the spec, nil without one.
+func endpointURL(server *v1alpha1.MCPServer) *url.URL {
+	if server.Spec.Endpoint == nil || server.Spec.Endpoint.URL == "" {
+		return nil
+	}
+	u, err := url.Parse(server.Spec.Endpoint.URL)
+	if err != nil {
+		return nil
+	}
+	return u
+}
+
+// endpointPath is the path that clients call: that of the URL where it has one.
+func endpointPath(server *v1alpha1.MCPServer) string {
+	if u := endpointURL(server); u != nil && u.Path != "" && u.Path != "/" {
+		return u.Path
+	}
+	return transportPath(server)
+}
+
+func origins(server *v1alpha1.MCPServer) []string {
+	if server.Spec.Endpoint == nil {
+		return nil
+	}
+	return server.Spec.Endpoint.Origins
+}
+
+// distinct keeps the first of equal strings, and the order.
+func distinct(all []string) []string {
+	var kept []string
+	for _, s := range all {
+		if !slices.Contains(kept, s) {
+			kept = append(kept, s)
+		}
+	}
+	return kept
+}

@@ -1,0 +1,269 @@
+package manifests
+
+import (
+	"encoding/json"
+	"net/netip"
+	"slices"
+
+	core "k8s.io/api/core/v1"
+	networking "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	metav1 "k8s.io/client-go/applyconfigurations/meta/v1"
+	networkingv1 "k8s.io/client-go/applyconfigurations/networking/v1"
+
+	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+)
+
+// NetworkPolicy denies the server's pods everything, both ways, but what is granted: callers reach the gate's port and
+// nothing else. A rule without peers or ports would mean everybody or everything; none is ever built.
+func NetworkPolicy(p Params) (*networkingv1.NetworkPolicyApplyConfiguration, error) {
+	ingress, err := ingress(p)
+	if err != nil {
+		return nil, err
+	}
+	egress, err := egress(p)
+	if err != nil {
+		return nil, err
+	}
+	spec := networkingv1.NetworkPolicySpec().
+		WithPodSelector(selector(p)).
+		WithPolicyTypes(networking.PolicyTypeIngress, networking.PolicyTypeEgress)
+	if len(ingress) > 0 {
+		spec.WithIngress(ingress...)
+	}
+	if len(egress) > 0 {
+		spec.WithEgress(egress...)
+	}
+	return networkingv1.NetworkPolicy(p.Server.Name, p.Server.Namespace).
+		WithLabels(Labels(p.Server.Name)).
+		WithOwnerReferences(owner(p)).
+		WithSpec(spec), nil
+}
+
+// ingress lets callers reach the gate, and the operator the gate's status.
+func ingress(p Params) ([]*networkingv1.NetworkPolicyIngressRuleApplyConfiguration, error) {
+	callers, err := callers(p)
+	if err != nil {
+		return nil, err
+	}
+	var rules []*networkingv1.NetworkPolicyIngressRuleApplyConfiguration
+	if len(callers) > 0 {
+		rules = append(rules, networkingv1.NetworkPolicyIngressRule().
+			WithFrom(callers...).
+			WithPorts(port(core.ProtocolTCP, gateconfig.GatePort)))
+	}
+	if p.Operator.Namespace != "" && len(p.Operator.PodLabels) > 0 {
+		rules = append(rules, networkingv1.NetworkPolicyIngressRule().
+			WithFrom(pods(p.Operator.Namespace, metav1.LabelSelector().WithMatchLabels(p.Operator.PodLabels))).
+			WithPorts(port(core.ProtocolTCP, gateconfig.StatusPort)))
+	}
+	return rules, nil
+}
+
+// callers are the pods of the clients that may use the server, and the peers that the spec names.
+func callers(p Params) ([]*networkingv1.NetworkPolicyPeerApplyConfiguration, error) {
+	var all []*networkingv1.NetworkPolicyPeerApplyConfiguration
+	for i := range p.Peers {
+		labels, err := convert[metav1.LabelSelectorApplyConfiguration](p.Peers[i].PodSelector)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, pods(p.Peers[i].Namespace, labels))
+	}
+	if p.Server.Spec.Network == nil {
+		return distinctPeers(all), nil
+	}
+	for _, rule := range p.Server.Spec.Network.Ingress {
+		peers, err := specPeers(rule.From)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, peers...)
+	}
+	return distinctPeers(all), nil
+}
+
+// egress lets the server reach what the spec names, and what that needs.
+func egress(p Params) ([]*networkingv1.NetworkPolicyEgressRuleApplyConfiguration, error) {
+	var rules []*networkingv1.NetworkPolicyEgressRuleApplyConfiguration
+	if network := p.Server.Spec.Network; network != nil {
+		for _, rule := range network.Egress {
+			peers, err := specPeers(rule.To)
+			if err != nil {
+				return nil, err
+			}
+			ports, err := specPorts(rule.Ports)
+			if err != nil {
+				return nil, err
+			}
+			if len(peers) == 0 {
+				continue
+			}
+			egress := networkingv1.NetworkPolicyEgressRule().WithTo(peers...)
+			if len(ports) > 0 {
+				egress.WithPorts(ports...)
+			}
+			rules = append(rules, egress)
+		}
+		if network.Internet == v1alpha1.InternetAllowed {
+			if peers := internet(p.ClusterRanges); len(peers) > 0 {
+				rules = append(rules, networkingv1.NetworkPolicyEgressRule().WithTo(peers...))
+			}
+		}
+	}
+	if p.Server.Spec.KubernetesAccess != nil {
+		rules = append(rules, addressRules(core.ProtocolTCP, p.APIServer)...)
+	}
+	if len(rules) > 0 {
+		rules = append(rules, dns(p)...)
+	}
+	return rules, nil
+}
+
+// dns lets the server resolve names.
+func dns(p Params) []*networkingv1.NetworkPolicyEgressRuleApplyConfiguration {
+	kubeDNS := pods("kube-system", metav1.LabelSelector().WithMatchLabels(map[string]string{"k8s-app": "kube-dns"}))
+	rules := []*networkingv1.NetworkPolicyEgressRuleApplyConfiguration{
+		networkingv1.NetworkPolicyEgressRule().
+			WithTo(kubeDNS).
+			WithPorts(port(core.ProtocolUDP, 53), port(core.ProtocolTCP, 53)),
+	}
+	rules = append(rules, addressRules(core.ProtocolUDP, p.DNS)...)
+	return append(rules, addressRules(core.ProtocolTCP, p.DNS)...)
+}
+
+// addressRules allow single addresses at their ports, one rule a port.
+func addressRules(protocol core.Protocol, addresses []netip.AddrPort) []*networkingv1.NetworkPolicyEgressRuleApplyConfiguration {
+	addresses = slices.Clone(addresses)
+	for i, a := range addresses {
+		addresses[i] = netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
+	}
+	slices.SortFunc(addresses, func(a, b netip.AddrPort) int {
+		if a.Port() != b.Port() {
+			return int(a.Port()) - int(b.Port())
+		}
+		return a.Addr().Compare(b.Addr())
+	})
+	var rules []*networkingv1.NetworkPolicyEgressRuleApplyConfiguration
+	var last netip.AddrPort
+	for _, a := range addresses {
+		if a == last || !a.IsValid() || a.Port() == 0 {
+			continue
+		}
+		if len(rules) == 0 || a.Port() != last.Port() {
+			rules = append(rules, networkingv1.NetworkPolicyEgressRule().WithPorts(port(protocol, int32(a.Port()))))
+		}
+		single := netip.PrefixFrom(a.Addr(), a.Addr().BitLen())
+		rules[len(rules)-1].WithTo(networkingv1.NetworkPolicyPeer().WithIPBlock(networkingv1.IPBlock().WithCIDR(single.String())))
+		last = a
+	}
+	return rules
+}
+
+// Tightened is desired without what live does not allow: applied first, it closes before anything is opened. A server
+// whose spec has a problem stays at it. live is nil where there is no policy yet; then nothing is allowed.
+func Tightened(live *networking.NetworkPolicy, desired *networkingv1.NetworkPolicyApplyConfiguration) (*networkingv1.NetworkPolicyApplyConfiguration, error) {
+	tight, err := convert[networkingv1.NetworkPolicyApplyConfiguration](desired)
+	if err != nil {
+		return nil, err
+	}
+	spec, err := convert[networkingv1.NetworkPolicySpecApplyConfiguration](liveSpec(live))
+	if err != nil {
+		return nil, err
+	}
+	in, out := allowed{}, allowed{}
+	for _, rule := range spec.Ingress {
+		in.add(rule.Ports, rule.From)
+	}
+	for _, rule := range spec.Egress {
+		out.add(rule.Ports, rule.To)
+	}
+	var ingress []networkingv1.NetworkPolicyIngressRuleApplyConfiguration
+	for _, rule := range tight.Spec.Ingress {
+		if rule.From = in.of(rule.Ports, rule.From); len(rule.From) > 0 {
+			ingress = append(ingress, rule)
+		}
+	}
+	var egress []networkingv1.NetworkPolicyEgressRuleApplyConfiguration
+	for _, rule := range tight.Spec.Egress {
+		if rule.To = out.of(rule.Ports, rule.To); len(rule.To) > 0 {
+			egress = append(egress, rule)
+		}
+	}
+	tight.Spec.Ingress, tight.Spec.Egress = ingress, egress
+	return tight, nil
+}
+
+func liveSpec(live *networking.NetworkPolicy) networking.NetworkPolicySpec {
+	if live == nil {
+		return networking.NetworkPolicySpec{}
+	}
+	return live.Spec
+}
+
+// allowed is the set of peers of a direction, each with the ports of its rule.
+type allowed map[string]bool
+
+func (a allowed) add(ports []networkingv1.NetworkPolicyPortApplyConfiguration, peers []networkingv1.NetworkPolicyPeerApplyConfiguration) {
+	for _, peer := range peers {
+		a[spelled(ports, peer)] = true
+	}
+}
+
+func (a allowed) of(ports []networkingv1.NetworkPolicyPortApplyConfiguration, peers []networkingv1.NetworkPolicyPeerApplyConfiguration) []networkingv1.NetworkPolicyPeerApplyConfiguration {
+	return slices.DeleteFunc(slices.Clone(peers), func(peer networkingv1.NetworkPolicyPeerApplyConfiguration) bool {
+		return !a[spelled(ports, peer)]
+	})
+}
+
+// specPeers are the peers of the spec. One without anything in it would be everybody: the API server refuses it, and so it
+// is left out here.
+func specPeers(peers []networking.NetworkPolicyPeer) ([]*networkingv1.NetworkPolicyPeerApplyConfiguration, error) {
+	return convertAll[networkingv1.NetworkPolicyPeerApplyConfiguration](slices.DeleteFunc(slices.Clone(peers), func(peer networking.NetworkPolicyPeer) bool {
+		return peer == networking.NetworkPolicyPeer{}
+	}))
+}
+
+// specPorts are the ports of the spec, with the protocol that the API server would fill in: see Tightened.
+func specPorts(ports []networking.NetworkPolicyPort) ([]*networkingv1.NetworkPolicyPortApplyConfiguration, error) {
+	all, err := convertAll[networkingv1.NetworkPolicyPortApplyConfiguration](ports)
+	for _, port := range all {
+		if port.Protocol == nil {
+			port.WithProtocol(core.ProtocolTCP)
+		}
+	}
+	return all, err
+}
+
+func distinctPeers(peers []*networkingv1.NetworkPolicyPeerApplyConfiguration) []*networkingv1.NetworkPolicyPeerApplyConfiguration {
+	var kept []*networkingv1.NetworkPolicyPeerApplyConfiguration
+	seen := map[string]bool{}
+	for _, peer := range peers {
+		if s := spelled(peer); !seen[s] {
+			seen[s] = true
+			kept = append(kept, peer)
+		}
+	}
+	return kept
+}
+
+// spelled is a spelling of parts of a policy that is equal when they are. Whatever got here was JSON before.
+func spelled(parts ...any) string {
+	content, err := json.Marshal(parts)
+	if err != nil {
+		panic("a part of a network policy that is no JSON: " + err.Error())
+	}
+	return string(content)
+}
+
+// pods selects pods of one namespace.
+func pods(namespace string, labels *metav1.LabelSelectorApplyConfiguration) *networkingv1.NetworkPolicyPeerApplyConfiguration {
+	return networkingv1.NetworkPolicyPeer().
+		WithNamespaceSelector(metav1.LabelSelector().WithMatchLabels(map[string]string{core.LabelMetadataName: namespace})).
+		WithPodSelector(labels)
+}
+
+func port(protocol core.Protocol, number int32) *networkingv1.NetworkPolicyPortApplyConfiguration {
+	return networkingv1.NetworkPolicyPort().WithProtocol(protocol).WithPort(intstr.FromInt32(number))
+}
