@@ -144,10 +144,11 @@ type MCPClientSubject struct {
 // MCPAccessPolicyStatus is what became of a policy.
 type MCPAccessPolicyStatus struct {
 	// observedGeneration is the generation of the spec that this status is about.
-	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// conditions: Ready says that the rules are valid and given to the gates of the selected servers.
+	// conditions are Ready, which says that the rules are valid and given to the gates of the selected servers.
+	// +kubebuilder:validation:MaxItems=16
 	// +listType=map
 	// +listMapKey=type
 	// +optional

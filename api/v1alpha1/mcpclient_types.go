@@ -65,10 +65,11 @@ type ServerRef struct {
 // MCPClientStatus is what the client has.
 type MCPClientStatus struct {
 	// observedGeneration is the generation of the spec that this status is about.
-	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// conditions: Ready sums up; CredentialsIssued says whether keys and certificates are there.
+	// conditions are Ready, which sums up, and CredentialsIssued, which says whether keys and certificates are there.
+	// +kubebuilder:validation:MaxItems=16
 	// +listType=map
 	// +listMapKey=type
 	// +optional
@@ -105,10 +106,12 @@ const (
 // ClientServerStatus is one server of the spec.
 type ClientServerStatus struct {
 	// namespace of the MCPServer.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	// +required
 	Namespace string `json:"namespace,omitempty"`
 	// name of the MCPServer.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	// +required
 	Name string `json:"name,omitempty"`
@@ -124,6 +127,7 @@ type ClientServerStatus struct {
 // ClientCredential is what a client has for the servers of one namespace.
 type ClientCredential struct {
 	// namespace of the servers.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	// +required
 	Namespace string `json:"namespace,omitempty"`
@@ -167,11 +171,13 @@ const (
 // ClientKey is one API key. The key itself is only in the client's Secret.
 type ClientKey struct {
 	// id is the public part of the key: mcpk_<id>_….
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=16
 	// +required
 	ID string `json:"id,omitempty"`
 	// sha256 is the hash of the key, which is what gates compare with. A key has 256 random bits: it cannot be guessed from
 	// its hash.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	// +required
 	SHA256 string `json:"sha256,omitempty"`

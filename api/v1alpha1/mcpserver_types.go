@@ -139,6 +139,7 @@ type EnvVar struct {
 	// fieldPath takes the value from a field of the pod, such as metadata.namespace or status.podIP.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^(metadata\.(name|namespace|uid)|metadata\.(labels|annotations)\['[^']+'\]|spec\.(nodeName|serviceAccountName)|status\.(hostIP|hostIPs|podIP|podIPs))$`
 	// +optional
 	FieldPath string `json:"fieldPath,omitempty"`
 }
@@ -192,6 +193,7 @@ type Transport struct {
 	// +required
 	Port int32 `json:"port,omitempty"`
 	// path of the server's MCP endpoint, which is also the path that clients use.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
 	// +kubebuilder:validation:Pattern=`^/[A-Za-z0-9._~/-]*$`
 	// +kubebuilder:validation:XValidation:rule="!self.contains('//') && !self.split('/').exists(p, p == '.' || p == '..')",message="transport.path must not contain empty, '.' or '..' segments"
@@ -213,7 +215,7 @@ type Endpoint struct {
 	// url that clients are told to use. Its host is accepted and put into the certificate.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() == 'https' && url(self).getHostname() != ''",message="endpoint.url must be an https URL with a host"
+	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() == 'https' && url(self).getHostname() != '' && !self.matches('[@?#]')",message="endpoint.url must be an https URL with a host, and without user, query and fragment"
 	// +optional
 	URL string `json:"url,omitempty"`
 	// hosts are further Host headers to accept, with a port where clients send one. They are put into the certificate.
@@ -314,21 +316,23 @@ type ClientCertificates struct {
 
 // TLS is about the serving certificate.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.duration) || !has(self.renewBefore) || duration(self.renewBefore) < duration(self.duration)",message="tls.renewBefore must be shorter than tls.duration"
+// +kubebuilder:validation:XValidation:rule="!has(self.duration) || !has(self.renewBefore) || !self.duration.matches('^([0-9]{1,5}(h|m|s))+$') || !self.renewBefore.matches('^([0-9]{1,5}(h|m|s))+$') || duration(self.renewBefore) < duration(self.duration)",message="tls.renewBefore must be shorter than tls.duration"
 type TLS struct {
 	// issuerRef names the cert-manager issuer of the serving certificate. Without it the namespace's private authority
 	// issues it. Client certificates always come from private authorities.
 	// +optional
 	IssuerRef *IssuerRef `json:"issuerRef,omitempty"`
 	// duration is the lifetime of the serving certificate.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+(h|m|s))+$') && duration(self) >= duration('1h') && duration(self) <= duration('2160h')",message="tls.duration must be between 1h and 2160h"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,5}(h|m|s))+$') && duration(self) >= duration('1h') && duration(self) <= duration('2160h')",message="tls.duration must be between 1h and 2160h, in h, m and s"
 	// +kubebuilder:default="24h"
 	// +optional
 	Duration string `json:"duration,omitempty"`
 	// renewBefore is how long before its end the certificate is renewed.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+(h|m|s))+$') && duration(self) >= duration('5m')",message="tls.renewBefore must be at least 5m"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,5}(h|m|s))+$') && duration(self) >= duration('5m')",message="tls.renewBefore must be at least 5m, in h, m and s"
 	// +kubebuilder:default="8h"
 	// +optional
 	RenewBefore string `json:"renewBefore,omitempty"`
@@ -346,6 +350,7 @@ type TLS struct {
 // IssuerRef names a cert-manager issuer.
 type IssuerRef struct {
 	// group of the issuer.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:default=cert-manager.io
 	// +optional
@@ -375,8 +380,9 @@ type SecretGroup struct {
 	// +required
 	StoreRef SecretStoreRef `json:"storeRef,omitzero"`
 	// refreshInterval is how often the store is read again.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+(h|m|s))+$') && duration(self) >= duration('5s')",message="secrets.refreshInterval must be at least 5s"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,5}(h|m|s))+$') && duration(self) >= duration('5s')",message="secrets.refreshInterval must be at least 5s, in h, m and s"
 	// +kubebuilder:default="1h"
 	// +optional
 	RefreshInterval string `json:"refreshInterval,omitempty"`
@@ -487,6 +493,7 @@ type NetworkIngress struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=32
 	// +listType=atomic
+	// +kubebuilder:validation:XValidation:rule="self.all(p, has(p.ipBlock) != (has(p.podSelector) || has(p.namespaceSelector)))",message="each peer needs either an ipBlock, or a podSelector, a namespaceSelector or both"
 	// +required
 	From []networkingv1.NetworkPolicyPeer `json:"from,omitempty"`
 }
@@ -497,6 +504,7 @@ type NetworkEgress struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=32
 	// +listType=atomic
+	// +kubebuilder:validation:XValidation:rule="self.all(p, has(p.ipBlock) != (has(p.podSelector) || has(p.namespaceSelector)))",message="each peer needs either an ipBlock, or a podSelector, a namespaceSelector or both"
 	// +required
 	To []networkingv1.NetworkPolicyPeer `json:"to,omitempty"`
 	// ports are the ports; without them every port.
@@ -516,6 +524,7 @@ type KubernetesAccess struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=32
 	// +listType=atomic
+	// +kubebuilder:validation:XValidation:rule="self.all(r, size(r.verbs) > 0 && has(r.apiGroups) && size(r.apiGroups) > 0 && has(r.resources) && size(r.resources) > 0 && !has(r.nonResourceURLs))",message="each rule needs verbs, apiGroups and resources, and no nonResourceURLs: a Role cannot grant those"
 	// +optional
 	Rules []rbacv1.PolicyRule `json:"rules,omitempty"`
 	// serviceAccountName is a ServiceAccount of yours in the server's namespace. It must consent, with the annotation
@@ -528,7 +537,8 @@ type KubernetesAccess struct {
 
 // Limits bound each request.
 type Limits struct {
-	// requestBytes is the largest request body, as a quantity: 64Ki to 64Mi.
+	// requestBytes is the largest request body, as a quantity: 1Ki to 64Mi.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=16
 	// +kubebuilder:validation:XValidation:rule="isQuantity(self) && quantity(self).compareTo(quantity('1Ki')) >= 0 && quantity(self).compareTo(quantity('64Mi')) <= 0",message="limits.requestBytes must be a quantity between 1Ki and 64Mi"
 	// +kubebuilder:default="4Mi"
@@ -545,11 +555,12 @@ type Limits struct {
 // MCPServerStatus is what is, as the operator last saw it.
 type MCPServerStatus struct {
 	// observedGeneration is the generation of the spec that this status is about.
-	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// conditions: Ready sums up; CertificatesReady, SecretsReady, WorkloadReady, ConfigurationInForce and Isolated say what
-	// it is made of; Reconciling and Stalled are there while they are true.
+	// conditions are Ready, which sums up, and what it is made of: CertificatesReady, SecretsReady, WorkloadReady,
+	// ConfigurationInForce and Isolated. Reconciling and Stalled are there while they are true.
+	// +kubebuilder:validation:MaxItems=16
 	// +listType=map
 	// +listMapKey=type
 	// +optional
@@ -589,10 +600,12 @@ type MCPServerStatus struct {
 // CABundleRef names a key of a ConfigMap in the server's namespace.
 type CABundleRef struct {
 	// configMapName is the name of the ConfigMap.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +required
 	ConfigMapName string `json:"configMapName,omitempty"`
 	// key in the ConfigMap.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +required
 	Key string `json:"key,omitempty"`

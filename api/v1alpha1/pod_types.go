@@ -185,12 +185,14 @@ type VolumeMount struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:Pattern=`^/[^:]*$`
-	// +kubebuilder:validation:XValidation:rule="!self.startsWith('/var/run/secrets') && !self.startsWith('/run/secrets')",message="pod.volumeMounts.mountPath must not be below /var/run/secrets: tokens and spec.secrets live there"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^(/var)?/run/secrets(/|$)')",message="pod.volumeMounts.mountPath must not be below /var/run/secrets: tokens and spec.secrets live there"
+	// +kubebuilder:validation:XValidation:rule="!(self + '/').contains('//') && !self.split('/').exists(p, p == '.' || p == '..')",message="pod.volumeMounts.mountPath must be a path below /, without empty, '.' and '..' segments"
 	// +required
 	MountPath string `json:"mountPath,omitempty"`
 	// subPath of the volume.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('/') && !self.split('/').exists(p, p == '..')",message="pod.volumeMounts.subPath must be relative, without '..' segments"
 	// +optional
 	SubPath string `json:"subPath,omitempty"`
 	// mode of the mount.

@@ -262,4 +262,3 @@ func freePorts(n int) ([]string, error) {
 	}
 	return ports, nil
 }
-

@@ -7,7 +7,7 @@ package v1alpha1
 //
 // Limits bound each request.
 type LimitsApplyConfiguration struct {
-	// requestBytes is the largest request body, as a quantity: 64Ki to 64Mi.
+	// requestBytes is the largest request body, as a quantity: 1Ki to 64Mi.
 	RequestBytes *string `json:"requestBytes,omitempty"`
 	// depth is the deepest nesting of JSON in a request.
 	Depth *int32 `json:"depth,omitempty"`

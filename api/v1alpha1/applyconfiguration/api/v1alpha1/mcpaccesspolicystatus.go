@@ -13,7 +13,7 @@ import (
 type MCPAccessPolicyStatusApplyConfiguration struct {
 	// observedGeneration is the generation of the spec that this status is about.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// conditions: Ready says that the rules are valid and given to the gates of the selected servers.
+	// conditions are Ready, which says that the rules are valid and given to the gates of the selected servers.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// matchedServers is the number of MCPServers that the policy selects.
 	MatchedServers *int32 `json:"matchedServers,omitempty"`

@@ -13,7 +13,7 @@ import (
 type MCPClientStatusApplyConfiguration struct {
 	// observedGeneration is the generation of the spec that this status is about.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// conditions: Ready sums up; CredentialsIssued says whether keys and certificates are there.
+	// conditions are Ready, which sums up, and CredentialsIssued, which says whether keys and certificates are there.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// credentials are the keys and certificates, one entry for each namespace of servers.
 	Credentials []ClientCredentialApplyConfiguration `json:"credentials,omitempty"`

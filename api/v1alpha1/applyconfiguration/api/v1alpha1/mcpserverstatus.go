@@ -13,8 +13,8 @@ import (
 type MCPServerStatusApplyConfiguration struct {
 	// observedGeneration is the generation of the spec that this status is about.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// conditions: Ready sums up; CertificatesReady, SecretsReady, WorkloadReady, ConfigurationInForce and Isolated say what
-	// it is made of; Reconciling and Stalled are there while they are true.
+	// conditions are Ready, which sums up, and what it is made of: CertificatesReady, SecretsReady, WorkloadReady,
+	// ConfigurationInForce and Isolated. Reconciling and Stalled are there while they are true.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// url is where clients reach the server.
 	URL *string `json:"url,omitempty"`
