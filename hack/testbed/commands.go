@@ -30,6 +30,10 @@ var commands = map[string]func(context.Context, invocation) error{
 	"build":      build,
 	"exec":       inside,
 	"kubectl":    kubectl,
+	"load-image": loadImage,
+	// These two are parts of a cluster, which up starts.
+	"anchor":  func(ctx context.Context, i invocation) error { return i.Anchor(ctx) },
+	"forward": func(ctx context.Context, i invocation) error { return i.Forward(ctx) },
 }
 
 func (i invocation) mode() (cluster.Mode, error) {
@@ -131,6 +135,22 @@ func kubectl(ctx context.Context, i invocation) error {
 		return err
 	}
 	return attach(append([]string{built[component.Kubernetes.Name].Binary, "kubectl"}, i.args...), "KUBECONFIG="+i.Kubeconfig())
+}
+
+func loadImage(ctx context.Context, i invocation) error {
+	if len(i.args) == 0 {
+		return errors.New("load-image needs at least one archive: testbed load-image FILE.tar...")
+	}
+	for _, archive := range i.args {
+		references, err := i.LoadImage(ctx, archive)
+		if err != nil {
+			return err
+		}
+		for _, reference := range references {
+			fmt.Fprintln(i.out, reference)
+		}
+	}
+	return nil
 }
 
 // attach runs a command in the foreground and ends with its exit code.

@@ -49,16 +49,12 @@ type state struct {
 	Server string `json:"server"`
 	// NetNS names the network namespace of its own, as /proc shows it.
 	NetNS string `json:"netns,omitempty"`
-	// HostDirs are folders that it created outside the run folder, as places to mount on in its own mount namespace.
-	HostDirs []string `json:"hostDirs,omitempty"`
 }
 
 type part struct {
 	process.Spec
 	process.ID
 }
-
-// MarshalJSON and its counterpart are not needed: the embedded fields' names differ.
 
 func (c *Cluster) path(elements ...string) string {
 	return filepath.Join(append([]string{c.Dir}, elements...)...)

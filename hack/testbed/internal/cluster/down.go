@@ -35,10 +35,7 @@ func (c *Cluster) down() error {
 	if err := c.foreign(); err != nil {
 		return err
 	}
-	openErr := c.Open()
-	if errors.Is(openErr, ErrNone) {
-		openErr = nil
-	}
+	_ = c.Open() // a state that is lost or damaged is done without
 	// Processes first: with the last one their namespaces go, and all mounts, links, routes and rules in them.
 	err := errors.Join(
 		process.KillAll(c.processes, killing),
@@ -50,12 +47,8 @@ func (c *Cluster) down() error {
 	if err := c.unmount(); err != nil {
 		return err
 	}
-	hostDirs := c.state.HostDirs
-	if openErr != nil { // the state is lost: those that are empty
-		hostDirs = hostFolders
-	}
-	for _, folder := range slices.Backward(hostDirs) {
-		_ = os.Remove(folder) // only while it is empty
+	if err := c.removeHostFolders(); err != nil {
+		return err
 	}
 	c.state = state{}
 	return os.RemoveAll(c.Dir)

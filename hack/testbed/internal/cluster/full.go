@@ -1,7 +1,223 @@
 package cluster
 
-import "context"
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+	"time"
 
-func (c *Cluster) upFull(ctx context.Context) error                { panic("x") }
-func (c *Cluster) waitForNode(ctx context.Context) error           { panic("x") }
-func (c *Cluster) nodeReady(ctx context.Context, client *api) error { panic("x") }
+	"github.com/bartizan-dev/bartizan/hack/testbed/internal/component"
+	"github.com/bartizan-dev/bartizan/hack/testbed/internal/process"
+)
+
+// The full cluster's addresses and names; all are inside its own network namespace.
+const (
+	nodeName    = "testbed"
+	nodeAddress = "172.30.0.1"
+	podCIDR     = "10.244.0.0/16"
+	nodePodCIDR = "10.244.0.0/24"
+	serviceDNS  = "10.96.0.10"
+	innerServer = "https://127.0.0.1:6443"
+)
+
+// upFull brings up everything. It needs root.
+func (c *Cluster) upFull(ctx context.Context) error {
+	if err := preflight(); err != nil {
+		return err
+	}
+	built, err := c.Builder.Build(ctx, component.All()...)
+	if err != nil {
+		return err
+	}
+	begin := time.Now()
+	ports, err := freePorts(1)
+	if err != nil {
+		return err
+	}
+	c.state = state{Mode: Full, Server: "https://127.0.0.1:" + strconv.Itoa(ports[0])}
+	if err := c.prepare(); err != nil {
+		return err
+	}
+	steps := []struct {
+		what string
+		run  func(context.Context, map[string]component.Built) error
+	}{
+		{"namespaces", c.makeNamespaces},
+		{"credentials", c.makeFullCredentials},
+		{"etcd, API server and containerd", c.startCore},
+		{"images", c.loadOwnImages},
+		{"kubelet, controllers and network", c.startNode},
+		{"cert-manager, external-secrets and DNS", c.startAddons},
+		{"everything ready", func(ctx context.Context, _ map[string]component.Built) error { return c.waitHealthy(ctx) }},
+	}
+	for i, step := range steps {
+		started := time.Now()
+		if err := step.run(ctx, built); err != nil {
+			return fmt.Errorf("%s: %w", step.what, err)
+		}
+		c.Say("%d/%d %s: %.1fs", i+1, len(steps), step.what, time.Since(started).Seconds())
+	}
+	c.Say("up after %.1fs", time.Since(begin).Seconds())
+	return nil
+}
+
+// makeNamespaces starts the anchor, which makes the namespaces and everything in them, and waits for it.
+func (c *Cluster) makeNamespaces(ctx context.Context, _ map[string]component.Built) error {
+	unlock, err := c.lockHostFolders()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := c.makeHostFolders(); err != nil {
+		return err
+	}
+	if err := c.makeCgroups(); err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	if err := c.start(process.Spec{Name: anchorName, Path: self, Args: []string{anchorName, "--dir", c.Dir}, Namespaced: true}); err != nil {
+		return err
+	}
+	if err := c.wait(ctx, "the namespaces are made", 20*time.Second, func(context.Context) error {
+		_, err := os.Stat(c.path("anchor-ready"))
+		return err
+	}); err != nil {
+		return err
+	}
+	c.state.NetNS = process.Namespace(c.state.Parts[0].PID, "net")
+	return c.save()
+}
+
+func (c *Cluster) makeFullCredentials(context.Context, map[string]component.Built) error {
+	creds, err := c.makeCredentials([]string{
+		"127.0.0.1", nodeAddress, serviceAPIServer, "localhost",
+		"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
+	})
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	kubeletServer, err := creds.ca.Server("system:node:"+nodeName, []string{nodeAddress, nodeName}, now)
+	if err := c.writePair("kubelet", kubeletServer, err); err != nil {
+		return err
+	}
+	kubeletClient, err := creds.ca.Client("kube-apiserver-kubelet-client", []string{"system:masters"}, now)
+	if err := c.writePair("apiserver-kubelet-client", kubeletClient, err); err != nil {
+		return err
+	}
+	for _, identity := range []struct{ file, server, user, group string }{
+		{"kubeconfig", c.state.Server, "testbed-admin", "system:masters"},
+		{"kubeconfig-inside", innerServer, "testbed-admin", "system:masters"},
+		{"pki/kubelet.kubeconfig", innerServer, "system:node:" + nodeName, "system:nodes"},
+		{"pki/kube-controller-manager.kubeconfig", innerServer, "system:kube-controller-manager", ""},
+		{"pki/kube-scheduler.kubeconfig", innerServer, "system:kube-scheduler", ""},
+		{"pki/kube-proxy.kubeconfig", innerServer, "system:kube-proxy", ""},
+		{"pki/kuberouter.kubeconfig", innerServer, "testbed:kube-router", "system:masters"},
+		{"pki/certmanager.kubeconfig", innerServer, "testbed:cert-manager", "system:masters"},
+		{"pki/externalsecrets.kubeconfig", innerServer, "testbed:external-secrets", "system:masters"},
+	} {
+		var groups []string
+		if identity.group != "" {
+			groups = []string{identity.group}
+		}
+		if err := c.makeKubeconfig(creds, identity.file, identity.server, identity.user, groups...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startCore starts what needs nothing else, and waits for the API server and containerd.
+func (c *Cluster) startCore(ctx context.Context, built map[string]component.Built) error {
+	kubernetes := built[component.Kubernetes.Name].Binary
+	at := endpoints{etcdClient: 2379, etcdPeer: 2380, apiServer: 6443, bind: "0.0.0.0"}
+	etcd := etcdSpec(c.path("etcd"), []string{kubernetes, "etcd"}, at)
+	apiServer := apiServerSpec(c.path("pki"), []string{kubernetes, "kube-apiserver"}, at,
+		"--advertise-address="+nodeAddress, "--kubelet-preferred-address-types=InternalIP",
+		"--kubelet-certificate-authority="+c.path("pki/ca.crt"),
+		"--kubelet-client-certificate="+c.path("pki/apiserver-kubelet-client.crt"), "--kubelet-client-key="+c.path("pki/apiserver-kubelet-client.key"),
+	)
+	etcd.Namespaced, apiServer.Namespaced = true, true
+	containerd, err := c.containerdSpec()
+	if err != nil {
+		return err
+	}
+	forward, err := c.forwardSpec()
+	if err != nil {
+		return err
+	}
+	for _, spec := range []process.Spec{etcd, apiServer, containerd, forward} {
+		if err := c.start(spec); err != nil {
+			return err
+		}
+	}
+	return c.wait(ctx, "containerd serves", 30*time.Second, func(ctx context.Context) error { return c.ctr(ctx, nil, "version") })
+}
+
+// loadOwnImages imports the images that the cluster itself needs while the API server starts.
+func (c *Cluster) loadOwnImages(ctx context.Context, built map[string]component.Built) error {
+	var waiting sync.WaitGroup
+	var apiErr error
+	waiting.Go(func() { apiErr = c.waitForAPI(ctx) })
+	defer waiting.Wait()
+	for _, image := range []struct {
+		component component.Component
+		name      string
+		user      string
+	}{{component.Pause, pauseImage, "65532:65532"}, {component.CoreDNS, dnsImage, "0:0"}} {
+		archive, err := c.buildImage(ctx, built, image.component, image.name, image.user)
+		if err != nil {
+			return err
+		}
+		if _, err := c.load(ctx, archive); err != nil {
+			return err
+		}
+	}
+	waiting.Wait()
+	return apiErr
+}
+
+// startNode starts the parts that need the API server.
+func (c *Cluster) startNode(_ context.Context, built map[string]component.Built) error {
+	kubernetes := built[component.Kubernetes.Name].Binary
+	kubelet, err := c.kubeletSpec(kubernetes)
+	if err != nil {
+		return err
+	}
+	for _, spec := range []process.Spec{
+		kubelet,
+		c.controllerManagerSpec(kubernetes),
+		c.inner("kube-scheduler", kubernetes, "kube-scheduler", "--leader-elect=false", "--bind-address=127.0.0.1",
+			"--kubeconfig="+c.path("pki/kube-scheduler.kubeconfig"), "--authentication-kubeconfig="+c.path("pki/kube-scheduler.kubeconfig"),
+			"--authorization-kubeconfig="+c.path("pki/kube-scheduler.kubeconfig")),
+		c.inner("kube-proxy", kubernetes, "kube-proxy", "--proxy-mode=nftables", "--conntrack-max-per-core=0", "--hostname-override="+nodeName,
+			"--cluster-cidr="+podCIDR, "--kubeconfig="+c.path("pki/kube-proxy.kubeconfig"),
+			"--metrics-bind-address=127.0.0.1:10249", "--healthz-bind-address=127.0.0.1:10256"),
+	} {
+		if err := c.start(spec); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inner is a part that runs inside the namespaces.
+func (c *Cluster) inner(name, path string, args ...string) process.Spec {
+	return process.Spec{Name: name, Path: path, Args: args, Namespaced: true}
+}
+
+func (c *Cluster) controllerManagerSpec(kubernetes string) process.Spec {
+	kubeconfig := c.path("pki/kube-controller-manager.kubeconfig")
+	return c.inner("kube-controller-manager", kubernetes, "kube-controller-manager", "--leader-elect=false", "--bind-address=127.0.0.1",
+		"--kubeconfig="+kubeconfig, "--authentication-kubeconfig="+kubeconfig, "--authorization-kubeconfig="+kubeconfig,
+		"--use-service-account-credentials", "--controllers=*", "--root-ca-file="+c.path("pki/ca.crt"),
+		"--service-account-private-key-file="+c.path("pki/sa.key"),
+		"--cluster-signing-cert-file="+c.path("pki/ca.crt"), "--cluster-signing-key-file="+c.path("pki/ca.key"),
+		"--allocate-node-cidrs", "--cluster-cidr="+podCIDR, "--service-cluster-ip-range="+serviceCIDR,
+	)
+}

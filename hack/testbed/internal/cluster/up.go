@@ -10,9 +10,6 @@ import (
 
 const anchorName = "anchor"
 
-// hostFolders are where parts keep files whatever they are told. In the testbed's mount namespace each is a folder of the run folder.
-var hostFolders = []string{"/run/containerd", "/var/lib/cni", "/var/lib/kubelet", "/var/log/containers"}
-
 // Up brings the cluster up: a healthy one is left alone, parts that died are started again, and one that cannot be healed is taken down and made anew.
 func (c *Cluster) Up(ctx context.Context, mode Mode) error {
 	unlock, err := c.Lock(ctx)

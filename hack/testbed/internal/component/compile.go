@@ -126,9 +126,10 @@ func (b *Builder) lock(ctx context.Context) (unlock func(), err error) {
 func (b *Builder) prefetch(ctx context.Context, components []Component) {
 	for _, c := range components {
 		// An error shows again when the component is compiled.
-		_ = b.goCommand(ctx, filepath.Join(b.Source, "components", c.Name), io.Discard, "mod", "download").Run()
 		if c.Patch != nil {
 			_, _ = b.download(ctx, c.Patch)
+		} else {
+			_ = b.goCommand(ctx, b.source(c), io.Discard, "mod", "download").Run()
 		}
 	}
 }

@@ -17,8 +17,10 @@ import (
 
 // A Component is one binary of the testbed.
 type Component struct {
-	// Name is its folder below components/ and its binary's name.
+	// Name is its binary's name.
 	Name string
+	// Source is its folder, relative to the testbed's; components/NAME where it is empty.
+	Source string
 	// Usually is how long it takes to compile on two cores with the ones before it compiled (they share packages).
 	Usually time.Duration
 	// LDFlags are added to the linker's.
@@ -31,13 +33,15 @@ type Component struct {
 
 const version = "k8s.io/component-base/version"
 
-// The components, in the order in which they are compiled.
+// The components.
 var (
 	Kubernetes = Component{
 		Name: "kubernetes", Usually: 6 * time.Minute,
 		LDFlags: "-X " + version + ".gitVersion=" + KubernetesVersion + " -X " + version + ".gitMajor=1 -X " + version + ".gitMinor=36" +
 			" -X " + version + ".gitTreeState=clean -X " + version + ".gitCommit=testbed -X " + version + ".buildDate=1970-01-01T00:00:00Z",
 	}
+	Pause       = Component{Name: "pause", Usually: 2 * time.Second}
+	Images      = Component{Name: "images", Source: "../images", Usually: 5 * time.Second}
 	KubeRouter  = Component{Name: "kuberouter", Usually: 10 * time.Second}
 	CoreDNS     = Component{Name: "coredns", Usually: 15 * time.Second}
 	CertManager = Component{
@@ -54,7 +58,7 @@ const KubernetesVersion = "v1.36.3"
 
 // All returns every component, in the order in which they are compiled.
 func All() []Component {
-	return []Component{Kubernetes, KubeRouter, CoreDNS, CertManager, ExternalSecrets}
+	return []Component{Kubernetes, KubeRouter, CoreDNS, CertManager, ExternalSecrets, Images, Pause}
 }
 
 // A Builder compiles components.
@@ -114,6 +118,14 @@ func (b *Builder) Folder(c Component) (string, error) {
 	return filepath.Join(b.Cache, "bin", c.Name+"-"+key), nil
 }
 
+// source is the folder of a component's module.
+func (b *Builder) source(c Component) string {
+	if c.Source != "" {
+		return filepath.Join(b.Source, c.Source)
+	}
+	return filepath.Join(b.Source, "components", c.Name)
+}
+
 // key changes when anything changes that the binary is made from: the component's files (with its go.sum, so all its dependencies), the compiler,
 // and the way of building.
 func (b *Builder) key(c Component) (string, error) {
@@ -122,7 +134,7 @@ func (b *Builder) key(c Component) (string, error) {
 	if c.Patch != nil {
 		fmt.Fprintf(hash, "%+v\n", *c.Patch)
 	}
-	if err := hashTree(hash, filepath.Join(b.Source, "components", c.Name)); err != nil {
+	if err := hashTree(hash, b.source(c)); err != nil {
 		return "", err
 	}
 	return hex.EncodeToString(hash.Sum(nil))[:12], nil

@@ -35,7 +35,7 @@ var externalSecretsPatch = Patch{
 
 // assemble makes the folder that a component is built in.
 func (b *Builder) assemble(ctx context.Context, c Component) (string, error) {
-	source := filepath.Join(b.Source, "components", c.Name)
+	source := b.source(c)
 	if c.Patch == nil {
 		return source, nil
 	}

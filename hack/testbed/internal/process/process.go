@@ -116,19 +116,30 @@ func parseStat(raw []byte) (start uint64, state byte, err error) {
 
 // Marked returns the processes, other than the calling one, that carry the marker of this folder.
 func Marked(marker string) []int {
-	want := []byte(Marker + "=" + marker)
-	return all(func(pid int) bool {
-		raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
-		if err != nil {
-			return false
+	return all(func(pid int) bool { return markerOf(pid) == marker })
+}
+
+// AnyOther tells whether a part of another folder's testbed runs in a mount namespace that is not the caller's.
+func AnyOther(marker string) bool {
+	own := Namespace(os.Getpid(), "mnt")
+	return len(all(func(pid int) bool {
+		other := markerOf(pid)
+		return other != "" && other != marker && Namespace(pid, "mnt") != own
+	})) > 0
+}
+
+// markerOf returns the folder that a process is marked with, or "".
+func markerOf(pid int) string {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	if err != nil {
+		return ""
+	}
+	for _, entry := range bytes.Split(raw, []byte{0}) {
+		if value, ok := bytes.CutPrefix(entry, []byte(Marker+"=")); ok {
+			return string(value)
 		}
-		for _, entry := range bytes.Split(raw, []byte{0}) {
-			if bytes.Equal(entry, want) {
-				return true
-			}
-		}
-		return false
-	})
+	}
+	return ""
 }
 
 // Namespace names the namespace of a kind ("net", "mnt") that a process is in, as /proc shows it; "" where that cannot be told.

@@ -1,0 +1,92 @@
+// Command images builds container images from nothing but files: no base image, no container engine, no registry. Run it with --help.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+const help = `images builds a container image from nothing but files, and writes it as an archive (OCI layout, as tar). The same input gives the same digest.
+
+  images build --name REPO:TAG --out FILE.tar --file SOURCE:PATH[:MODE]... [flags]
+
+  --name REPO:TAG            the image's name
+  --out FILE.tar             the archive to write
+  --file SOURCE:PATH[:MODE]  a file, or a folder with all below it, and its place in the image; MODE is octal (default 0755 or 0644)
+  --entrypoint WORD          once for each word of the entry point
+  --cmd WORD                 once for each default argument
+  --user UID:GID             whom it runs as (default 65532:65532)
+  --env NAME=VALUE           an environment variable
+  --label NAME=VALUE         a label
+  --ca-certificates          add this machine's certificate authorities
+
+It prints REPO@sha256:..., which pods can use once the archive is loaded: testbed load-image FILE.tar
+`
+
+func main() {
+	if err := run(os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "images:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string, out io.Writer) error {
+	if len(args) == 0 || args[0] == "--help" || args[0] == "-h" || args[0] == "help" {
+		fmt.Fprint(out, help)
+		return nil
+	}
+	if args[0] != "build" {
+		return fmt.Errorf("there is no command %q; see images --help", args[0])
+	}
+	var spec Spec
+	var archive string
+	flags := flag.NewFlagSet("images build", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.StringVar(&spec.Name, "name", "", "")
+	flags.StringVar(&spec.User, "user", "65532:65532", "")
+	flags.StringVar(&archive, "out", "", "")
+	flags.BoolVar(&spec.CACertificates, "ca-certificates", false, "")
+	for name, list := range map[string]*[]string{
+		"file": &spec.Files, "entrypoint": &spec.Entrypoint, "cmd": &spec.Cmd, "env": &spec.Env, "label": &spec.Labels,
+	} {
+		flags.Func(name, "", func(value string) error {
+			*list = append(*list, value)
+			return nil
+		})
+	}
+	switch err := flags.Parse(args[1:]); {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(out, help)
+		return nil
+	case err != nil:
+		return fmt.Errorf("%w; see images --help", err)
+	case flags.NArg() > 0:
+		return fmt.Errorf("%q is not a flag; see images --help", flags.Arg(0))
+	case archive == "":
+		return errors.New("--out is missing: the archive to write")
+	}
+	image, err := Build(spec)
+	if err != nil {
+		return err
+	}
+	digest, err := WriteArchive(archive, spec.Name, image)
+	if err != nil {
+		return err
+	}
+	repository, _, _ := cutTag(spec.Name)
+	fmt.Fprintf(out, "%s@%s\n", repository, digest)
+	return nil
+}
+
+// cutTag splits REPO:TAG. A colon before the last slash belongs to a registry's port.
+func cutTag(name string) (repository, tag string, ok bool) {
+	colon := strings.LastIndexByte(name, ':')
+	if colon < 0 || strings.IndexByte(name[colon:], '/') >= 0 {
+		return name, "", false
+	}
+	return name[:colon], name[colon+1:], true
+}
