@@ -27,14 +27,6 @@ var ErrHandle = errors.New("the server's handle is not visible ASCII")
 // Sealer seals with a key of its own: handles do not outlive it.
 type Sealer struct{ aead cipher.AEAD }
 
-// Event is the position in a stream that an event id names.
-type Event struct {
-	// Method is the method of the request whose answer the stream carries; empty for the session's own stream.
-	Method string
-	// ID is the server's own event id.
-	ID string
-}
-
 // NewSealer makes a Sealer with a random key.
 func NewSealer() (*Sealer, error) {
 	var key [32]byte
@@ -66,23 +58,18 @@ func (s *Sealer) OpenSession(principal, sealed string) (string, error) {
 	return string(id), err
 }
 
-// SealEvent seals an event id for a principal and its session, named by the server's own session id.
-func (s *Sealer) SealEvent(principal, session string, event Event) (string, error) {
-	if !isHandle(event.ID) || len(event.Method) > maxHandle/4 {
+// SealEvent seals a server's event id for a principal and its session, named by the server's own session id.
+func (s *Sealer) SealEvent(principal, session, id string) (string, error) {
+	if !isHandle(id) {
 		return "", ErrHandle
 	}
-	return s.seal(binding(event.Method, event.ID), binding("event", principal, session)), nil
+	return s.seal([]byte(id), binding("event", principal, session)), nil
 }
 
-// OpenEvent returns what a sealed event id names.
-func (s *Sealer) OpenEvent(principal, session, sealed string) (Event, error) {
-	plain, err := s.open(sealed, binding("event", principal, session))
-	if err != nil {
-		return Event{}, err
-	}
-	n := int(binary.BigEndian.Uint32(plain))
-	rest := plain[4+n:]
-	return Event{Method: string(plain[4 : 4+n]), ID: string(rest[4:])}, nil
+// OpenEvent returns the server's event id of a sealed one.
+func (s *Sealer) OpenEvent(principal, session, sealed string) (string, error) {
+	id, err := s.open(sealed, binding("event", principal, session))
+	return string(id), err
 }
 
 func (s *Sealer) seal(plain, bound []byte) string {

@@ -29,7 +29,7 @@ func TestSessionOpensOnlyForItsPrincipal(t *testing.T) {
 	if id, err := s.OpenSession("agents/alice", sealed); err != nil || id != "id-1" {
 		t.Errorf("OpenSession = %q, %v", id, err)
 	}
-	event, err := s.SealEvent("agents/alice", "id-1", session.Event{Method: "tools/list", ID: "7"})
+	event, err := s.SealEvent("agents/alice", "id-1", "7")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,17 +53,17 @@ func TestSessionOpensOnlyForItsPrincipal(t *testing.T) {
 
 func TestEventOpensOnlyInItsSession(t *testing.T) {
 	s := sealer(t)
-	want := session.Event{Method: "tools/list", ID: "7"}
+	const want = "7"
 	sealed, err := s.SealEvent("agents/alice", "id-1", want)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got, err := s.OpenEvent("agents/alice", "id-1", sealed); err != nil || got != want {
-		t.Errorf("OpenEvent = %+v, %v", got, err)
+		t.Errorf("OpenEvent = %q, %v", got, err)
 	}
 	for _, at := range [][2]string{{"agents/alice", "id-2"}, {"agents/bob", "id-1"}, {"agents/alicei", "d-1"}, {"agents/alice", ""}} {
 		if got, err := s.OpenEvent(at[0], at[1], sealed); !errors.Is(err, session.ErrUnknown) {
-			t.Errorf("in %v: opened to %+v", at, got)
+			t.Errorf("in %v: opened to %q", at, got)
 		}
 	}
 	sealedSession, _ := s.SealSession("agents/alice", "id-1")
@@ -78,7 +78,7 @@ func TestHandlesOfServersAreChecked(t *testing.T) {
 		if _, err := s.SealSession("agents/alice", id); err == nil {
 			t.Errorf("the handle %q was sealed", id)
 		}
-		if _, err := s.SealEvent("agents/alice", "s", session.Event{ID: id}); err == nil {
+		if _, err := s.SealEvent("agents/alice", "s", id); err == nil {
 			t.Errorf("the event id %q was sealed", id)
 		}
 	}

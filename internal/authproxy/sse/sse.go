@@ -33,7 +33,8 @@ type Writer interface {
 type Rewrite struct {
 	// ID returns what stands for an event's id; nil removes ids.
 	ID func(id string) (string, error)
-	// Data returns what stands for an event's data, which is not empty; nil passes data on as it comes in.
+	// Data returns what stands for an event's data, which is not empty, or nil for an event that is to have none; a nil
+	// Data passes data on as it comes in.
 	Data func(data []byte) ([]byte, error)
 	// MaxEvent bounds the data of one event that Data sees, in bytes.
 	MaxEvent int
@@ -42,7 +43,7 @@ type Rewrite struct {
 // Copy passes events on from r to w until the stream ends, flushing whenever it would wait for more. It returns nil when
 // the stream ended between two events.
 func Copy(w Writer, r io.Reader, rewrite Rewrite) error {
-	c := copier{w: w, r: bufio.NewReaderSize(r, bufferSize), rewrite: rewrite}
+	c := copier{w: w, r: bufio.NewReaderSize(r, bufferSize), rewrite: rewrite, data: []byte{}}
 	for {
 		err := c.line()
 		switch {
@@ -205,14 +206,24 @@ func (c *copier) dispatch() error {
 				return err
 			}
 		}
-		for line := range bytes.SplitSeq(data, []byte("\n")) {
-			if err := c.field("data", line); err != nil {
-				return err
-			}
+		if err := c.dataField(data); err != nil {
+			return err
 		}
 	}
 	c.open, c.hasData, c.data = false, false, c.data[:0]
 	return c.write([]byte("\n"))
+}
+
+func (c *copier) dataField(data []byte) error {
+	if data == nil {
+		return nil
+	}
+	for line := range bytes.SplitSeq(data, []byte("\n")) {
+		if err := c.field("data", line); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *copier) field(name string, value []byte) error {

@@ -1,0 +1,293 @@
+package gate
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/bartizan-dev/bartizan/internal/authproxy/audit"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/config"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/decision"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/identity"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/listener"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/message"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/upstream"
+	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+)
+
+// challenge is sent with a 401, as RFC 9110, section 15.5.2 demands. It is not Bearer: there is no OAuth issuer to find.
+const challenge = `ApiKey realm="bartizan"`
+
+// exchange is one request and its answer.
+type exchange struct {
+	gate *Gate
+	w    http.ResponseWriter
+	r    *http.Request
+	rc   *http.ResponseController
+
+	config   *config.Generation
+	replaced <-chan struct{}
+	record   audit.Record
+
+	principal identity.Principal
+	grants    *decision.Grants
+	// message is nil for GET and DELETE.
+	message *message.Message
+	// session is the server's own session id; empty without one.
+	session string
+	// lastEvent is the server's own id of the event after which a stream is resumed.
+	lastEvent string
+	forward   http.Header
+}
+
+func newExchange(g *Gate, w http.ResponseWriter, r *http.Request) *exchange {
+	x := &exchange{gate: g, w: w, r: r, rc: http.NewResponseController(w)}
+	x.config, x.replaced = g.store.Current()
+	x.record = audit.Record{
+		Time: time.Now(), Server: g.options.Server.Namespace + "/" + g.options.Server.Name, Boot: g.boot,
+		Source: r.RemoteAddr, Verb: r.Method, TraceID: traceID(r.Header),
+	}
+	if x.config != nil {
+		x.record.Generation = x.config.Generation
+	}
+	return x
+}
+
+// serve takes the request through the stages up to the server's answer.
+func (x *exchange) serve() {
+	if x.config == nil {
+		x.refuse(audit.Refused, errNotReady)
+		return
+	}
+	// It also bounds what net/http reads of a body that nobody reads.
+	_ = x.rc.SetReadDeadline(time.Now().Add(listener.BodyTimeout))
+	if refusal := listener.Check(x.r, x.config); refusal != nil {
+		x.refuse(audit.Refused, &message.Error{Status: refusal.Status, Code: codeRefused, Message: refusal.Text, Reason: refusal.Reason})
+		return
+	}
+	if !x.authenticate() {
+		return
+	}
+	var refusal *message.Error
+	if x.r.Method == http.MethodPost {
+		refusal = x.readMessage()
+	} else {
+		refusal = x.readVerb()
+	}
+	if refusal == nil {
+		refusal = x.openSession()
+	}
+	if refusal != nil {
+		x.refuse(audit.Refused, refusal)
+		return
+	}
+	verdict := x.decide(x.config, time.Now())
+	x.record.Rule = verdict.Rule
+	if !verdict.Allowed {
+		x.refuse(audit.Denied, denied(verdict))
+		return
+	}
+	_ = x.rc.SetReadDeadline(time.Time{})
+	x.pass()
+}
+
+func (x *exchange) authenticate() bool {
+	principal, failure := identity.Authenticate(x.r, x.config, time.Now())
+	if failure != "" {
+		x.refuse(audit.Unauthenticated, &message.Error{
+			Status: http.StatusUnauthorized, Code: codeUnauthenticated, Message: failure.Text(), Reason: string(failure)})
+		return false
+	}
+	x.principal = principal
+	x.record.Client, x.record.KeyID, x.record.CertificateSerial = principal.Name(), principal.KeyID, principal.CertificateSerial
+	if principal.KeyID != "" {
+		x.gate.usage.Used(principal.KeyID, x.record.Time)
+	}
+	return true
+}
+
+// readMessage reads a POST.
+func (x *exchange) readMessage() *message.Error {
+	limit := x.config.Limits.RequestBytes
+	if x.r.ContentLength > limit {
+		return errTooLarge
+	}
+	var body bytes.Buffer
+	_, err := body.ReadFrom(io.LimitReader(x.r.Body, limit+1))
+	x.record.RequestBytes = int64(body.Len())
+	switch {
+	case err != nil:
+		return errUnread
+	case int64(body.Len()) > limit:
+		return errTooLarge
+	}
+	if refusal := listener.CheckRead(x.r); refusal != nil {
+		return &message.Error{Status: refusal.Status, Code: codeRefused, Message: refusal.Text, Reason: refusal.Reason}
+	}
+	read, refusal := message.Read(body.Bytes(), x.config.Limits)
+	if refusal != nil {
+		return refusal
+	}
+	x.message = &read
+	x.record.Method = read.Method
+	for _, target := range read.Targets {
+		x.record.Targets = append(x.record.Targets, audit.Target{Kind: targetKinds[target.Kind], Name: target.Name})
+	}
+	x.forward, refusal = read.CheckHeaders(x.r.Header, x.config.Upstream.MinRevision)
+	return refusal
+}
+
+var targetKinds = map[message.TargetKind]string{
+	message.NoTarget: "none", message.Tool: "tool", message.Prompt: "prompt", message.Resource: "resource", message.Template: "template",
+}
+
+// readVerb reads a GET or DELETE, which only sessions have.
+func (x *exchange) readVerb() *message.Error {
+	if x.config.Upstream.MinRevision >= gateconfig.Revision20260728 ||
+		gateconfig.Revision(x.r.Header.Get(message.HeaderRevision)) >= gateconfig.Revision20260728 {
+		x.w.Header().Set("Allow", http.MethodPost)
+		return errVerb
+	}
+	// Their headers are those of a legacy message that has a session.
+	stand := message.Message{Kind: message.Request, Method: "ping"}
+	var refusal *message.Error
+	x.forward, refusal = stand.CheckHeaders(x.r.Header, x.config.Upstream.MinRevision)
+	return refusal
+}
+
+// openSession opens the handles of a legacy session. The stateless revisions have none, so theirs are left behind.
+func (x *exchange) openSession() *message.Error {
+	if x.message != nil && x.message.Modern() {
+		return nil
+	}
+	sealed := x.r.Header.Get("Mcp-Session-Id")
+	if _, ok := x.r.Header["Mcp-Session-Id"]; !ok {
+		if x.message != nil && x.message.Kind == message.Response {
+			return errNoSession
+		}
+	} else {
+		id, err := x.gate.sessions.OpenSession(x.principal.Name(), sealed)
+		if err != nil {
+			return errSession
+		}
+		x.session = id
+	}
+	if event := x.r.Header.Get("Last-Event-Id"); event != "" && x.r.Method == http.MethodGet {
+		id, err := x.gate.sessions.OpenEvent(x.principal.Name(), x.session, event)
+		if err != nil {
+			return errSession
+		}
+		x.lastEvent = id
+	}
+	return nil
+}
+
+// decide judges the request by a generation of the configuration.
+func (x *exchange) decide(g *config.Generation, now time.Time) decision.Decision {
+	x.grants = g.Table.For(x.principal.Name())
+	return decide(g, x.principal, x.message, now)
+}
+
+func decide(g *config.Generation, p identity.Principal, m *message.Message, now time.Time) decision.Decision {
+	grants := g.Table.For(p.Name())
+	if m == nil {
+		// GET and DELETE act on the session alone, like the methods that every client with a live rule may use.
+		m = &message.Message{Kind: message.Request, Method: "ping"}
+	}
+	return grants.Decide(m, now)
+}
+
+// pass sends the request to the server and passes its answer on.
+func (x *exchange) pass() {
+	// The call is not tied to the caller's connection: in the legacy revisions a disconnect is not a cancel.
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(x.r.Context()))
+	defer cancel(nil)
+	defer x.gate.follow(x, cancel)()
+	go x.watch(ctx, cancel)
+
+	request := upstream.Request{
+		Verb: x.r.Method, Address: x.gate.address(x.config), Path: x.config.Upstream.Path,
+		Headers: x.forward, SessionID: x.session, LastEventID: x.lastEvent,
+	}
+	request.TraceParent, request.TraceState = traceContext(x.r.Header)
+	if x.message != nil {
+		request.Body = x.message.Body
+	}
+	answer, err := x.gate.client.Do(ctx, request)
+	if err != nil {
+		x.fail(ctx, err)
+		return
+	}
+	if answer.Body != nil {
+		defer answer.Body.Close()
+	}
+	x.answer(ctx, answer)
+}
+
+// fail answers when the server did not.
+func (x *exchange) fail(ctx context.Context, err error) {
+	var ended *message.Error
+	if errors.As(context.Cause(ctx), &ended) {
+		x.refuse(audit.Failed, ended)
+		return
+	}
+	var failure upstream.Failure
+	if !errors.As(err, &failure) {
+		failure = upstream.Broken
+	}
+	x.refuse(audit.Failed, failed(failure))
+}
+
+// refuse answers with an error of ours.
+func (x *exchange) refuse(d audit.Decision, e *message.Error) {
+	var id []byte
+	if x.message != nil {
+		id = x.message.ID
+	}
+	x.record.Reason = e.Reason
+	if e.Status == http.StatusUnauthorized {
+		x.w.Header().Set("WWW-Authenticate", challenge)
+	}
+	x.send(d, e.Status, "application/json", e.JSON(id))
+}
+
+// send answers with a whole body; the audit log has it first.
+func (x *exchange) send(d audit.Decision, status int, contentType string, body []byte) {
+	length := int64(len(body))
+	x.record.AnswerBytes = &length
+	h := x.w.Header()
+	if contentType != "" {
+		h.Set("Content-Type", contentType)
+		h.Set("Content-Length", strconv.FormatInt(length, 10))
+	}
+	x.begin(d, status)
+	if _, err := x.write(body); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// begin writes the audit line, and then the head of the answer. Without the one there is not the other.
+func (x *exchange) begin(d audit.Decision, status int) {
+	x.record.Decision, x.record.Status = d, status
+	x.record.DurationMicroseconds = time.Since(x.record.Time).Microseconds()
+	if err := x.gate.log.Write(x.record); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	h := x.w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	_ = x.rc.SetWriteDeadline(time.Now().Add(listener.WriteTimeout))
+	x.w.WriteHeader(status)
+}
+
+func (x *exchange) write(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	_ = x.rc.SetWriteDeadline(time.Now().Add(listener.WriteTimeout))
+	return x.w.Write(p)
+}

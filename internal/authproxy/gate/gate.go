@@ -1,0 +1,103 @@
+// Package gate puts the stages together: listener → identity → message → decision → upstream → filter → audit. Each
+// stage hands typed values to the next; what they share is the configuration, which is swapped as a whole.
+package gate
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"io"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/bartizan-dev/bartizan/internal/authproxy/audit"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/config"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/drain"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/session"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/status"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/upstream"
+	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+)
+
+// Options are what a gate is told by its command line.
+type Options struct {
+	// ConfigDirectory holds the configuration, Server is the MCPServer that it must be for.
+	ConfigDirectory string
+	Server          gateconfig.Object
+	// GateAddress, StatusAddress and ProbeAddress are where the gate listens.
+	GateAddress, StatusAddress, ProbeAddress string
+	// UpstreamAddress stands for the address that the configuration names; empty for that. It is loopback or refused.
+	UpstreamAddress string
+	// DrainSocket is the socket for the preStop hook; empty goes without.
+	DrainSocket string
+	// Accept is how long a draining gate still accepts work, Bound how long it then waits for the last request.
+	Accept, Bound time.Duration
+	// Version is the version of the binary.
+	Version string
+	// Audit is where the audit log goes, Log where the gate's own messages go.
+	Audit, Log io.Writer
+}
+
+// Gate is the pipeline. It is an http.Handler for callers' requests.
+type Gate struct {
+	options  Options
+	boot     string
+	store    *config.Store
+	sessions *session.Sealer
+	client   *upstream.Client
+	log      *audit.Log
+	metrics  *status.Metrics
+	usage    *status.Usage
+	drain    *drain.Drain
+	// orphans counts answers that are still read for a client that went away.
+	orphans atomic.Int64
+}
+
+// New returns a gate that has no configuration yet.
+func New(options Options) (*Gate, error) {
+	if options.UpstreamAddress != "" {
+		if err := upstream.CheckAddress(options.UpstreamAddress); err != nil {
+			return nil, err
+		}
+	}
+	var boot [8]byte
+	if _, err := rand.Read(boot[:]); err != nil {
+		return nil, err
+	}
+	sealer, err := session.NewSealer()
+	if err != nil {
+		return nil, err
+	}
+	g := &Gate{
+		options:  options,
+		boot:     hex.EncodeToString(boot[:]),
+		sessions: sealer,
+		client:   upstream.NewClient(),
+		metrics:  status.NewMetrics(options.Version),
+		usage:    &status.Usage{},
+		drain:    drain.New(options.Accept),
+	}
+	g.store = config.NewStore(options.ConfigDirectory, options.Server, g.loaded)
+	g.log = audit.NewLog(options.Audit)
+	return g, nil
+}
+
+// address is where the server listens.
+func (g *Gate) address(generation *config.Generation) string {
+	if g.options.UpstreamAddress != "" {
+		return g.options.UpstreamAddress
+	}
+	return generation.UpstreamAddress()
+}
+
+// ServeHTTP answers one request of a caller.
+func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer g.metrics.Began()()
+	x := newExchange(g, w, r)
+	defer func() { g.metrics.Answered(&x.record, time.Since(x.record.Time)) }()
+	if g.drain.Draining() {
+		// HTTP/1.1 closes the connection after the answer, HTTP/2 sends GOAWAY.
+		w.Header().Set("Connection", "close")
+	}
+	x.serve()
+}

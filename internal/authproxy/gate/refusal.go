@@ -1,0 +1,94 @@
+package gate
+
+import (
+	"net/http"
+
+	"github.com/bartizan-dev/bartizan/internal/authproxy/decision"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/message"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/upstream"
+)
+
+// The JSON-RPC codes of the gate's own refusals: outside what JSON-RPC reserves, -31000 less the HTTP status.
+const (
+	codeRefused         = -31400
+	codeUnauthenticated = -31401
+	codeDenied          = -31403
+	codeSession         = -31404
+	codeServer          = -31502
+	codeUnavailable     = -31503
+	codeUnknownMethod   = -32601
+)
+
+// The refusals of this package.
+var (
+	errNotReady = &message.Error{Status: http.StatusServiceUnavailable, Code: codeUnavailable, Reason: "no-configuration",
+		Message: "The gate has no valid configuration. Try again soon."}
+	errTooLarge = &message.Error{Status: http.StatusRequestEntityTooLarge, Code: codeRefused, Reason: "size",
+		Message: "The request is larger than this server's limit. Send a smaller one."}
+	errUnread = &message.Error{Status: http.StatusRequestTimeout, Code: codeRefused, Reason: "body",
+		Message: "The body did not come in, in time and in full."}
+	errSession = &message.Error{Status: http.StatusNotFound, Code: codeSession, Reason: "session",
+		Message: "This session is not known. Send an initialize request without a session to begin another."}
+	errNoSession = &message.Error{Status: http.StatusBadRequest, Code: codeRefused, Reason: "session-missing",
+		Message: "A response needs the session that its request came from."}
+	errVerb = &message.Error{Status: http.StatusMethodNotAllowed, Code: codeRefused, Reason: "verb",
+		Message: "Only POST is served in this revision of the protocol."}
+	errRevoked = &message.Error{Status: http.StatusUnauthorized, Code: codeUnauthenticated, Reason: "revoked",
+		Message: "The credential or the right to this request ended while it was answered."}
+	errGone = &message.Error{Status: statusClientGone, Code: codeRefused, Reason: "client-gone",
+		Message: "The client went away."}
+	errDraining = &message.Error{Status: http.StatusServiceUnavailable, Code: codeUnavailable, Reason: "draining",
+		Message: "This gate is ending. Connect again."}
+	errRevision = &message.Error{Status: http.StatusBadGateway, Code: codeServer, Reason: "upstream-revision",
+		Message: "The server chose a revision of the protocol that is not accepted here."}
+)
+
+// statusClientGone is in the audit log for a client that went away before there was an answer; nobody is told it.
+const statusClientGone = 499
+
+// denied is the refusal for a decision.
+func denied(d decision.Decision) *message.Error {
+	if d.Reason == decision.ReasonUnknownMethod {
+		return &message.Error{Status: http.StatusNotFound, Code: codeUnknownMethod, Reason: d.Reason,
+			Message: "This method is not served here."}
+	}
+	e := &message.Error{Status: http.StatusForbidden, Code: codeDenied, Reason: d.Reason}
+	switch d.Reason {
+	case decision.ReasonNoRule, decision.ReasonExpired:
+		e.Message = "No MCPAccessPolicy in force allows this client to use this server. Ask the server's owner for a rule that names the MCPClient."
+	case decision.ReasonTool:
+		e.Message = "No MCPAccessPolicy allows this client this tool. Ask the server's owner for a rule that allows it."
+	case decision.ReasonPrompt:
+		e.Message = "No MCPAccessPolicy allows this client this prompt. Ask the server's owner for a rule that allows it."
+	case decision.ReasonResource:
+		e.Message = "No MCPAccessPolicy allows this client this resource. Ask the server's owner for a rule that allows it."
+	case decision.ReasonURI:
+		e.Message = "This URI is not accepted: it must have no dot segments, encoded separators or user information."
+	default:
+		e.Message = "No MCPAccessPolicy allows this client this method. Ask the server's owner for a rule that allows it."
+	}
+	return e
+}
+
+// failed is the refusal for a failure of the server to answer.
+func failed(f upstream.Failure) *message.Error {
+	if f == upstream.Unreachable {
+		return &message.Error{Status: http.StatusServiceUnavailable, Code: codeUnavailable, Reason: string(f),
+			Message: "The server does not accept connections. Try again soon."}
+	}
+	return &message.Error{Status: http.StatusBadGateway, Code: codeServer, Reason: string(f),
+		Message: "The server gave no answer that can be passed on. Its owner finds the reason in the gate's audit log."}
+}
+
+// refusedByServer is the server's own refusal, in our words.
+func refusedByServer(answer *upstream.Answer) *message.Error {
+	code, data := upstream.ReadRefusal(answer.Text)
+	e := &message.Error{Status: answer.Status, Code: code, Message: upstream.RefusalText(code), Reason: "server-refused"}
+	if code == 0 {
+		e.Code = codeServer
+	}
+	if data != nil {
+		e.Data = data
+	}
+	return e
+}
