@@ -1,0 +1,63 @@
+// Command demo shows Bartizan at work: "demo local" the gate alone, as processes of this machine; "demo run" everything, on a
+// real cluster; "demo up" only brings that cluster up, with the operator in it, and "demo down" takes it down. It prints what was tried and what happened, and fails when anything did not end as it must.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintf(os.Stderr, "\n✘ %v\n", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, arguments []string) error {
+	if len(arguments) != 1 {
+		return fmt.Errorf("usage: demo local|run|up|down")
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return err
+	}
+	cache = filepath.Join(cache, "bartizan")
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return err
+	}
+	s := newScreen(os.Stdout)
+	if arguments[0] == "local" {
+		if err := local(ctx, s, cache); err != nil {
+			return err
+		}
+		return s.summary()
+	}
+	c, err := newCluster(cache)
+	if err != nil {
+		return err
+	}
+	switch arguments[0] {
+	case "run":
+		err = full(ctx, s, c)
+	case "up":
+		compiled := make(chan error, 1)
+		go func() { compiled <- c.compileAhead(ctx) }()
+		_, err = up(ctx, s, c, compiled)
+	case "down":
+		return down(ctx, s, c)
+	default:
+		return fmt.Errorf("unknown command %q: local, run, up or down", arguments[0])
+	}
+	if err != nil {
+		return err
+	}
+	return s.summary()
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// The images, by the last part of their names.
+const (
+	managerImage = "manager"
+	gateImage    = "authproxy"
+	serverImage  = "kubernetes-mcp-server"
+	clientImage  = "mcpclient"
+	testImage    = "e2e-server"
+)
+
+// environment tells the end-to-end tests what there is.
+type environment struct {
+	// Kubeconfig and Context reach the cluster. An empty Kubeconfig is the user's own.
+	Kubeconfig string `json:"kubeconfig,omitempty"`
+	Context    string `json:"context,omitempty"`
+	// Images are references with digests.
+	Images map[string]string `json:"images"`
+}
+
+// environmentFile is where environment is kept, in the cache.
+const environmentFile = "environment.json"
+
+// compileAhead compiles what takes longest. Its progress goes to a file, so that it does not disturb what is shown meanwhile.
+func (c *cluster) compileAhead(ctx context.Context) error {
+	if err := c.tools(ctx); err != nil {
+		return err
+	}
+	if !c.isTestbed() {
+		return nil
+	}
+	progress, err := os.Create(filepath.Join(c.cache, "build.log"))
+	if err != nil {
+		return err
+	}
+	defer progress.Close()
+	return follow(ctx, progress, c.testbed(), "build")
+}
+
+// up brings up the cluster with the operator and the images in it. What is there already is left as it is.
+func up(ctx context.Context, s *screen, c *cluster, compiled <-chan error) (environment, error) {
+	e := environment{Context: c.context, Images: map[string]string{}}
+	s.title("A real cluster")
+	if err := s.stage("compile the cluster's parts (minutes, once; progress in "+filepath.Join(c.cache, "build.log")+")", func() error { return <-compiled }); err != nil {
+		return e, err
+	}
+	if c.isTestbed() {
+		if err := s.stage("bring the cluster up: API server, node, network, DNS, cert-manager, external-secrets", func() error {
+			if err := follow(ctx, os.Stderr, c.testbed(), "up"); err != nil {
+				return err
+			}
+			path, err := output(ctx, nil, c.testbed(), "kubeconfig")
+			e.Kubeconfig = strings.TrimSpace(string(path))
+			return err
+		}); err != nil {
+			return e, err
+		}
+	}
+	s.title("Bartizan")
+	if err := s.stage("compile the operator, the gate and the test programs", func() error {
+		return goBuild(ctx, filepath.Join(c.cache, "bin"), "./cmd/manager", "./cmd/authproxy", "./test/mcpclient", "./test/e2e/server")
+	}); err != nil {
+		return e, err
+	}
+	if err := s.stage("images from nothing but these files", func() error { return c.allImages(ctx, e.Images) }); err != nil {
+		return e, err
+	}
+	if err := s.stage("install the operator from config/default", func() error { return c.install(ctx, e.Images) }); err != nil {
+		return e, err
+	}
+	encoded, err := json.MarshalIndent(e, "", "  ")
+	if err != nil {
+		return e, err
+	}
+	return e, os.WriteFile(filepath.Join(c.cache, environmentFile), encoded, 0o600)
+}
+
+func (c *cluster) allImages(ctx context.Context, images map[string]string) error {
+	server, err := realServer(ctx, c.cache)
+	if err != nil {
+		return err
+	}
+	binary := func(name string) string { return filepath.Join(c.cache, "bin", name) }
+	for name, contents := range map[string]file{
+		managerImage: {binary("manager"), "/manager"},
+		gateImage:    {binary("authproxy"), "/authproxy"},
+		serverImage:  {server, "/kubernetes-mcp-server"},
+		clientImage:  {binary("mcpclient"), "/mcpclient"},
+		testImage:    {binary("server"), "/server"},
+	} {
+		if images[name], err = c.image(ctx, name, name == managerImage, contents); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// The images that config/ names, before they are replaced by digests.
+const (
+	managerPlaceholder = "MANAGER_PLACEHOLDER"
+	gatePlaceholder    = "GATE_PLACEHOLDER"
+	operatorNamespace  = "bartizan-system"
+	operatorDeployment = "deployment/bartizan-controller-manager"
+)
+
+func (c *cluster) install(ctx context.Context, images map[string]string) error {
+	manifests, err := c.kubectl(ctx, nil, "kustomize", "config/default")
+	if err != nil {
+		return err
+	}
+	manifests = bytes.ReplaceAll(manifests, []byte(managerPlaceholder), []byte(images[managerImage]))
+	manifests = bytes.ReplaceAll(manifests, []byte(gatePlaceholder), []byte(images[gateImage]))
+	if err := c.apply(ctx, manifests); err != nil {
+		return err
+	}
+	_, err = c.kubectl(ctx, nil, "rollout", "status", "--namespace", operatorNamespace, "--timeout", (3 * time.Minute).String(), operatorDeployment)
+	return err
+}

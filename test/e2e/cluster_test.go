@@ -1,0 +1,226 @@
+// Package e2e tries everything on a real cluster, with real nodes, network policies, cert-manager and external-secrets, and
+// with a real MCP client in pods. The tests find the cluster in the file that "go run ./hack/demo up" writes; "make e2e"
+// does both.
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	externalsecrets "github.com/external-secrets/external-secrets/apis/externalsecrets/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+)
+
+// operatorNamespace is where config/default puts the operator.
+const operatorNamespace = "bartizan-system"
+
+// cluster is the cluster under test.
+type cluster struct {
+	client.Client
+	config *rest.Config
+	images map[string]string
+}
+
+var connect = sync.OnceValues(func() (*cluster, error) {
+	path := os.Getenv("BARTIZAN_E2E")
+	if path == "" {
+		folder, err := os.UserCacheDir()
+		if err != nil {
+			return nil, err
+		}
+		path = filepath.Join(folder, "bartizan", "environment.json")
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("no cluster to test on (%w): go run ./hack/demo up", err)
+	}
+	var environment struct {
+		Kubeconfig string            `json:"kubeconfig"`
+		Context    string            `json:"context"`
+		Images     map[string]string `json:"images"`
+	}
+	if err := json.Unmarshal(raw, &environment); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	if environment.Kubeconfig != "" {
+		rules.ExplicitPath = environment.Kubeconfig
+	}
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules,
+		&clientcmd.ConfigOverrides{CurrentContext: environment.Context}).ClientConfig()
+	if err != nil {
+		return nil, err
+	}
+	config.QPS, config.Burst = 200, 400
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		clientgoscheme.AddToScheme, v1alpha1.AddToScheme, certmanager.AddToScheme, externalsecrets.AddToScheme,
+	} {
+		if err := add(scheme); err != nil {
+			return nil, err
+		}
+	}
+	c, err := client.New(config, client.Options{Scheme: scheme})
+	return &cluster{Client: c, config: config, images: environment.Images}, err
+})
+
+func start(t *testing.T) *cluster {
+	t.Helper()
+	c, err := connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// eventually polls until check succeeds, and fails the test when it does not within the limit. It returns how long it took.
+func eventually(t *testing.T, what string, limit time.Duration, check func(context.Context) error) time.Duration {
+	t.Helper()
+	begun := time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	for {
+		err := check(ctx)
+		if err == nil {
+			return time.Since(begun)
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%s: not within %s: %v", what, limit, err)
+		case <-time.After(250 * time.Millisecond):
+		}
+	}
+}
+
+// must is for what the test itself does.
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// namespace makes a namespace that enforces the restricted Pod Security Standard, and removes it after the test.
+func (c *cluster) namespace(t *testing.T, prefix string) string {
+	t.Helper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		GenerateName: "e2e-" + prefix + "-",
+		Labels:       map[string]string{"pod-security.kubernetes.io/enforce": "restricted"},
+	}}
+	must(t, c.Create(t.Context(), namespace))
+	t.Cleanup(func() {
+		if t.Failed() {
+			c.dump(t, namespace.Name)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+		defer cancel()
+		if err := c.Delete(ctx, namespace); err != nil && !apierrors.IsNotFound(err) {
+			t.Errorf("removing namespace %s: %v", namespace.Name, err)
+		}
+		for {
+			err := c.Get(ctx, client.ObjectKeyFromObject(namespace), &corev1.Namespace{})
+			if apierrors.IsNotFound(err) {
+				return
+			}
+			select {
+			case <-ctx.Done():
+				t.Errorf("namespace %s is still there: %v", namespace.Name, ctx.Err())
+				return
+			case <-time.After(time.Second):
+			}
+		}
+	})
+	return namespace.Name
+}
+
+// create makes objects, and fails the test when it cannot.
+func (c *cluster) create(t *testing.T, objects ...client.Object) {
+	t.Helper()
+	for _, object := range objects {
+		if err := c.Create(t.Context(), object); err != nil {
+			t.Fatalf("creating %T %s/%s: %v", object, object.GetNamespace(), object.GetName(), err)
+		}
+	}
+}
+
+// change reads an object, changes it and writes it, again after a conflict.
+func change[T client.Object](t *testing.T, c *cluster, object T, mutate func(T)) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("changing %T %s", object, object.GetName()), 30*time.Second, func(ctx context.Context) error {
+		if err := c.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
+			return err
+		}
+		mutate(object)
+		return c.Update(ctx, object)
+	})
+}
+
+// dump logs what helps to understand a failure.
+func (c *cluster) dump(t *testing.T, namespace string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	var servers v1alpha1.MCPServerList
+	var clients v1alpha1.MCPClientList
+	var pods corev1.PodList
+	var events corev1.EventList
+	for _, list := range []client.ObjectList{&servers, &clients, &pods, &events} {
+		if err := c.List(ctx, list, client.InNamespace(namespace)); err != nil {
+			t.Logf("listing %T: %v", list, err)
+		}
+	}
+	for _, server := range servers.Items {
+		t.Logf("MCPServer %s: %s", server.Name, conditions(server.Status.Conditions))
+	}
+	for _, mcpClient := range clients.Items {
+		t.Logf("MCPClient %s: %s", mcpClient.Name, conditions(mcpClient.Status.Conditions))
+	}
+	for _, pod := range pods.Items {
+		t.Logf("Pod %s: %s", pod.Name, pod.Status.Phase)
+		for _, status := range append(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses...) {
+			t.Logf("  container %s: ready %t, %d restarts, %s", status.Name, status.Ready, status.RestartCount, state(status.State))
+			if log, err := c.log(ctx, pod.Namespace, pod.Name, status.Name); err == nil {
+				t.Logf("  its log ends: %s", log)
+			}
+		}
+	}
+	for _, event := range events.Items {
+		if event.Type == corev1.EventTypeWarning {
+			t.Logf("event %s %s: %s: %s", event.InvolvedObject.Kind, event.InvolvedObject.Name, event.Reason, event.Message)
+		}
+	}
+}
+
+func state(s corev1.ContainerState) string {
+	switch {
+	case s.Waiting != nil:
+		return "waiting: " + s.Waiting.Reason + " " + s.Waiting.Message
+	case s.Terminated != nil:
+		return "ended: " + s.Terminated.Reason + " " + s.Terminated.Message
+	default:
+		return "runs"
+	}
+}
+
+func conditions(all []metav1.Condition) string {
+	var text string
+	for _, condition := range all {
+		text += fmt.Sprintf("\n    %s=%s (%s): %s", condition.Type, condition.Status, condition.Reason, condition.Message)
+	}
+	return text
+}
