@@ -98,7 +98,10 @@ func TestValidate(t *testing.T) {
 		good,
 		with(func(r *Rule) { r.NotAfter = time.Unix(1, 0) }),
 		with(func(r *Rule) { r.Tools = nil; r.Methods = []string{"logging/setLevel", "ping"} }),
-		with(func(r *Rule) { r.Resources = []string{"**", "file:///a/**", "https://**", "memo://x*"}; r.Prompts = []string{"*"} }),
+		with(func(r *Rule) {
+			r.Resources = []string{"**", "file:///a/**", "https://**", "memo://x*"}
+			r.Prompts = []string{"*"}
+		}),
 	} {
 		if err := Validate(r); err != nil {
 			t.Errorf("%+v: %v", r, err)
