@@ -12,12 +12,15 @@ import (
 
 	"github.com/bartizan-dev/bartizan/hack/testbed/internal/cluster"
 	"github.com/bartizan-dev/bartizan/hack/testbed/internal/component"
+	"github.com/bartizan-dev/bartizan/hack/testbed/internal/selftest"
 )
 
 // An invocation is a command with all that it was given.
 type invocation struct {
 	*cluster.Cluster
 	only string
+	// dirGiven tells whether the run folder was chosen.
+	dirGiven bool
 	args []string
 	out  io.Writer
 }
@@ -31,6 +34,7 @@ var commands = map[string]func(context.Context, invocation) error{
 	"exec":       inside,
 	"kubectl":    kubectl,
 	"load-image": loadImage,
+	"selftest":   selfTest,
 	// These two are parts of a cluster, which up starts.
 	"anchor":  func(ctx context.Context, i invocation) error { return i.Anchor(ctx) },
 	"forward": func(ctx context.Context, i invocation) error { return i.Forward(ctx) },
@@ -111,8 +115,14 @@ func build(ctx context.Context, i invocation) error {
 	if mode == cluster.ControlPlane {
 		components = []component.Component{component.Kubernetes}
 	}
-	_, err = i.Builder.Build(ctx, components...)
-	return err
+	built, err := i.Builder.Build(ctx, components...)
+	if err != nil {
+		return err
+	}
+	for _, c := range components {
+		fmt.Fprintln(i.out, built[c.Name].Binary)
+	}
+	return nil
 }
 
 func inside(_ context.Context, i invocation) error {
@@ -135,6 +145,21 @@ func kubectl(ctx context.Context, i invocation) error {
 		return err
 	}
 	return attach(append([]string{built[component.Kubernetes.Name].Binary, "kubectl"}, i.args...), "KUBECONFIG="+i.Kubeconfig())
+}
+
+func selfTest(ctx context.Context, i invocation) error {
+	if !i.dirGiven {
+		folder, err := os.MkdirTemp("", "testbed-")
+		if err != nil {
+			return err
+		}
+		i.Dir = folder
+	}
+	if err := selftest.Run(ctx, i.Cluster); err != nil {
+		return err
+	}
+	i.Say("everything is as promised")
+	return nil
 }
 
 func loadImage(ctx context.Context, i invocation) error {
