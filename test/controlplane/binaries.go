@@ -1,22 +1,43 @@
 package controlplane
 
 import (
-	"errors"
+	"bytes"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 )
 
-// findBinaries returns a folder with the programs etcd and kube-apiserver (and kube-controller-manager, on the testbed):
-// $KUBEBUILDER_ASSETS if set, else what the testbed has built, or builds now.
-func findBinaries() (string, error) {
+// programs returns the beginning of the command line of a program by its name.
+type programs func(name string) []string
+
+// find finds etcd and the Kubernetes programs: in the folder that $KUBEBUILDER_ASSETS names, or else in what the testbed has
+// compiled, or compiles now, which takes minutes the first time.
+func find() (programs, error) {
 	if dir := os.Getenv("KUBEBUILDER_ASSETS"); dir != "" {
 		for _, program := range []string{"etcd", "kube-apiserver"} {
 			if _, err := os.Stat(filepath.Join(dir, program)); err != nil {
-				return "", fmt.Errorf("KUBEBUILDER_ASSETS names %s, but %w; unset it to use the testbed's programs", dir, err)
+				return nil, fmt.Errorf("KUBEBUILDER_ASSETS names %s, but %w; unset it to use the testbed's programs", dir, err)
 			}
 		}
-		return dir, nil
+		return func(name string) []string { return []string{filepath.Join(dir, name)} }, nil
 	}
-	return "", errors.New("set KUBEBUILDER_ASSETS")
+	root, err := moduleRoot()
+	if err != nil {
+		return nil, err
+	}
+	var output bytes.Buffer
+	build := exec.Command("go", "run", ".", "build", "--only", "control-plane")
+	build.Dir = filepath.Join(root, "hack", "testbed")
+	build.Stdout, build.Stderr = &output, os.Stderr
+	if err := build.Run(); err != nil {
+		return nil, fmt.Errorf("compile the control plane: %s in %s: %w", build, build.Dir, err)
+	}
+	lines := strings.Split(strings.TrimSpace(output.String()), "\n")
+	all := lines[len(lines)-1]
+	if _, err := os.Stat(all); err != nil {
+		return nil, fmt.Errorf("%s in %s named no program: %w", build, build.Dir, err)
+	}
+	return func(name string) []string { return []string{all, name} }, nil
 }

@@ -11,7 +11,6 @@ package controlplane
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -100,13 +99,13 @@ func Start(t testing.TB, options ...Option) *rest.Config {
 }
 
 func start(s settings) (*server, *rest.Config, error) {
-	binaries, err := findBinaries()
+	programs, err := find()
 	if err != nil {
 		return nil, nil, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
-	running, config, err := run(ctx, binaries, s.controllerManager)
+	running, config, err := run(ctx, programs, s.controllerManager)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -164,9 +163,9 @@ func Eventually(t testing.TB, timeout time.Duration, check func(context.Context)
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
-	err := fmt.Errorf("never checked")
 	for {
-		if err = check(ctx); err == nil {
+		err := check(ctx)
+		if err == nil {
 			return
 		}
 		select {

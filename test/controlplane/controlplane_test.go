@@ -73,6 +73,6 @@ func TestIntegrationGroupsComeLater(t *testing.T) {
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
-		return fmt.Errorf("the garbage collector has not removed the ConfigMap: %v", err)
+		return fmt.Errorf("the garbage collector has not removed the ConfigMap (error: %w)", err)
 	})
 }

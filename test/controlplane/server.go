@@ -8,7 +8,6 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -19,7 +18,6 @@ import (
 	"syscall"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -38,7 +36,7 @@ type server struct {
 }
 
 // run starts etcd, the API server and, if asked for, the controller manager, and waits until they serve.
-func run(ctx context.Context, binaries string, controllerManager bool) (_ *server, _ *rest.Config, err error) {
+func run(ctx context.Context, programs programs, controllerManager bool) (_ *server, _ *rest.Config, err error) {
 	dir, err := os.MkdirTemp("", "bartizan-controlplane-")
 	if err != nil {
 		return nil, nil, err
@@ -56,7 +54,7 @@ func run(ctx context.Context, binaries string, controllerManager bool) (_ *serve
 	etcd := "http://127.0.0.1:" + ports[0]
 	peer := "http://127.0.0.1:" + ports[1]
 	// The data does not outlive the process: nothing needs to reach the disk.
-	if err := s.start(filepath.Join(binaries, "etcd"),
+	if err := s.start(programs, "etcd",
 		"--data-dir", filepath.Join(dir, "etcd"), "--unsafe-no-fsync",
 		"--listen-client-urls", etcd, "--advertise-client-urls", etcd,
 		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default="+peer,
@@ -69,7 +67,7 @@ func run(ctx context.Context, binaries string, controllerManager bool) (_ *serve
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := s.start(filepath.Join(binaries, "kube-apiserver"),
+	if err := s.start(programs, "kube-apiserver",
 		"--etcd-servers", etcd,
 		"--bind-address", "127.0.0.1", "--secure-port", ports[2], "--advertise-address", AdvertisedAddress,
 		"--cert-dir", dir, "--token-auth-file", filepath.Join(dir, "tokens.csv"), "--authorization-mode", "RBAC",
@@ -92,23 +90,19 @@ func run(ctx context.Context, binaries string, controllerManager bool) (_ *serve
 	}
 	config.CAFile = ""
 	if controllerManager {
-		if err := s.startControllerManager(binaries, config, serviceAccountKey); err != nil {
+		if err := s.startControllerManager(programs, config, serviceAccountKey); err != nil {
 			return nil, nil, err
 		}
 	}
 	return s, config, nil
 }
 
-func (s *server) startControllerManager(binaries string, config *rest.Config, serviceAccountKey string) error {
-	program := filepath.Join(binaries, "kube-controller-manager")
-	if _, err := os.Stat(program); err != nil {
-		return fmt.Errorf("the controller manager is not there: %w", err)
-	}
+func (s *server) startControllerManager(programs programs, config *rest.Config, serviceAccountKey string) error {
 	kubeconfig := filepath.Join(s.dir, "kubeconfig")
 	if err := WriteKubeconfig(config, kubeconfig); err != nil {
 		return err
 	}
-	return s.start(program, "--kubeconfig", kubeconfig, "--leader-elect=false", "--secure-port=0",
+	return s.start(programs, "kube-controller-manager", "--kubeconfig", kubeconfig, "--leader-elect=false", "--secure-port=0",
 		"--controllers", "garbage-collector-controller,namespace-controller",
 		"--service-account-private-key-file", serviceAccountKey)
 }
@@ -144,25 +138,10 @@ func (s *server) writeCredentials(keyFile, tokenFile string) (string, error) {
 
 // wait returns when the API server is ready and has what every cluster has.
 func (s *server) wait(ctx context.Context, config *rest.Config) error {
-	var client *kubernetes.Clientset
 	for {
-		err := errors.New("its certificate is not there yet")
-		if _, statErr := os.Stat(config.CAFile); statErr == nil {
-			if client == nil {
-				client, err = kubernetes.NewForConfig(config)
-			}
-			if client != nil {
-				err = client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
-			}
-			if err == nil {
-				_, err = client.CoreV1().Namespaces().Get(ctx, metav1.NamespaceDefault, metav1.GetOptions{})
-			}
-			if err == nil {
-				return nil
-			}
-			if meta.IsNoMatchError(err) {
-				client = nil
-			}
+		err := check(ctx, config)
+		if err == nil {
+			return nil
 		}
 		for _, p := range s.processes {
 			if p.ended() {
@@ -171,10 +150,26 @@ func (s *server) wait(ctx context.Context, config *rest.Config) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the API server did not get ready: %w; its last words: %s", err, s.processes[len(s.processes)-1].lastWords())
+			last := s.processes[len(s.processes)-1]
+			return fmt.Errorf("the API server did not get ready: %w; its last words: %s", err, last.lastWords())
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+func check(ctx context.Context, config *rest.Config) error {
+	if _, err := os.Stat(config.CAFile); err != nil {
+		return fmt.Errorf("its certificate is not there yet: %w", err)
+	}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	if err := client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error(); err != nil {
+		return err
+	}
+	_, err = client.CoreV1().Namespaces().Get(ctx, metav1.NamespaceDefault, metav1.GetOptions{})
+	return err
 }
 
 // stop ends the processes, the last one first, and removes their files.
@@ -193,21 +188,22 @@ type process struct {
 	done    chan struct{}
 }
 
-func (s *server) start(program string, arguments ...string) error {
-	p := &process{name: filepath.Base(program), done: make(chan struct{})}
+func (s *server) start(programs programs, name string, arguments ...string) error {
+	p := &process{name: name, done: make(chan struct{})}
 	p.log = filepath.Join(s.dir, p.name+".log")
 	log, err := os.Create(p.log)
 	if err != nil {
 		return err
 	}
-	p.command = exec.Command(program, arguments...)
+	argv := append(programs(name), arguments...)
+	p.command = exec.Command(argv[0], argv[1:]...)
 	p.command.Stdout, p.command.Stderr = log, log
 	p.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)
 	go func() {
 		// The death signal is sent when the thread that started the process ends, so the thread must stay.
 		runtime.LockOSThread()
-		defer log.Close()
+		defer func() { _ = log.Close() }()
 		err := p.command.Start()
 		started <- err
 		if err == nil {
@@ -216,7 +212,7 @@ func (s *server) start(program string, arguments ...string) error {
 		}
 	}()
 	if err := <-started; err != nil {
-		return fmt.Errorf("start %s: %w", program, err)
+		return fmt.Errorf("start %s: %w", name, err)
 	}
 	s.processes = append(s.processes, p)
 	return nil
@@ -257,7 +253,7 @@ func freePorts(n int) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer listener.Close()
+		defer func() { _ = listener.Close() }()
 		ports = append(ports, strconv.Itoa(listener.Addr().(*net.TCPAddr).Port))
 	}
 	return ports, nil
