@@ -70,10 +70,11 @@ type MCPServerSpec struct {
 	// resources are the compute resources of the server's container. Without limits it may use 1 CPU and 512Mi.
 	// +optional
 	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
-	// replicas is the number of pods. Leave it out where an autoscaler sets it through the scale subresource; then one pod
-	// runs at first.
+	// replicas is the number of pods. Leave it out where an autoscaler sets it through the scale subresource: then it starts at
+	// 1, and applying the manifest again does not set it back.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1000
+	// +kubebuilder:default=1
 	// +optional
 	Replicas *int32 `json:"replicas,omitempty"`
 	// suspend stops all pods while it is true. Keys, certificates and policies are kept and go on being renewed.

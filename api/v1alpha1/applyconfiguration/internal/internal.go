@@ -478,6 +478,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: replicas
       type:
         scalar: numeric
+      default: 1
     - name: resources
       type:
         namedType: io.k8s.api.core.v1.ResourceRequirements

@@ -22,8 +22,8 @@ type MCPServerSpecApplyConfiguration struct {
 	Env []EnvVarApplyConfiguration `json:"env,omitempty"`
 	// resources are the compute resources of the server's container. Without limits it may use 1 CPU and 512Mi.
 	Resources *v1.ResourceRequirements `json:"resources,omitempty"`
-	// replicas is the number of pods. Leave it out where an autoscaler sets it through the scale subresource; then one pod
-	// runs at first.
+	// replicas is the number of pods. Leave it out where an autoscaler sets it through the scale subresource: then it starts at
+	// 1, and applying the manifest again does not set it back.
 	Replicas *int32 `json:"replicas,omitempty"`
 	// suspend stops all pods while it is true. Keys, certificates and policies are kept and go on being renewed.
 	Suspend *bool `json:"suspend,omitempty"`
