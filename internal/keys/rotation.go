@@ -117,6 +117,11 @@ func Next(f Facts, s Schedule) Step {
 	return step
 }
 
+// Sort orders records as Next does: the newest first.
+func Sort(records []Record) {
+	slices.SortFunc(records, func(a, b Record) int { return cmp.Or(b.IssuedAt.Compare(a.IssuedAt), cmp.Compare(a.ID, b.ID)) })
+}
+
 // records is the work of one Next.
 type records struct {
 	list     []Record
@@ -245,7 +250,7 @@ func (r *records) inSecret(id string) bool {
 
 // result is the records by age, with the newest of those that ended.
 func (r *records) result() []Record {
-	slices.SortFunc(r.list, func(a, b Record) int { return cmp.Or(b.IssuedAt.Compare(a.IssuedAt), cmp.Compare(a.ID, b.ID)) })
+	Sort(r.list)
 	ended := 0
 	return slices.DeleteFunc(r.list, func(k Record) bool {
 		if k.State.Accepted() || r.inSecret(k.ID) {

@@ -7,6 +7,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 )
@@ -66,17 +67,19 @@ func Selects(p *v1alpha1.MCPAccessPolicy, server *v1alpha1.MCPServer) bool {
 	return err == nil && selector.Matches(labels.Set(server.Labels))
 }
 
-// Subjects returns the MCPClients that the policy names, as "<namespace>/<name>", sorted.
-func Subjects(p *v1alpha1.MCPAccessPolicy) []string {
-	var names []string
+// Subjects returns the MCPClients that the policy names, sorted, each once.
+func Subjects(p *v1alpha1.MCPAccessPolicy) []types.NamespacedName {
+	var names []types.NamespacedName
 	for i := range p.Spec.Rules {
 		for _, s := range p.Spec.Rules[i].Subjects {
-			if name := subjectKey(s); name != "" {
-				names = append(names, name)
+			if subjectKey(s) != "" {
+				names = append(names, types.NamespacedName{Namespace: s.MCPClient.Namespace, Name: s.MCPClient.Name})
 			}
 		}
 	}
-	slices.Sort(names)
+	slices.SortFunc(names, func(a, b types.NamespacedName) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
 	return slices.Compact(names)
 }
 

@@ -1,0 +1,157 @@
+package mcpclient
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/controllers/internal/access"
+	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
+	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+)
+
+// input is everything that one reconcile looks at.
+type input struct {
+	client *v1alpha1.MCPClient
+	grants []access.Grant
+	// granted are the servers that grant the client anything, by their namespace.
+	granted map[string][]server
+	// next is when the grants change by the clock alone; zero when they do not.
+	next time.Time
+	now  time.Time
+}
+
+// namespaces are the namespaces of servers for which the client has credentials.
+func (in *input) namespaces() []string { return slices.Sorted(maps.Keys(in.granted)) }
+
+// gather reads what the client is granted.
+func (r *Reconciler) gather(ctx context.Context, c *v1alpha1.MCPClient) (*input, error) {
+	in := &input{client: c, granted: map[string][]server{}, now: r.now()}
+	var servers []v1alpha1.MCPServer
+	var policies []v1alpha1.MCPAccessPolicy
+	seen := map[string]bool{}
+	for _, ref := range c.Spec.Servers {
+		if !r.watched(ref.Namespace) {
+			continue
+		}
+		s := v1alpha1.MCPServer{}
+		err := r.Client.Get(ctx, client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name}, &s)
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		servers = append(servers, s)
+		if seen[ref.Namespace] {
+			continue
+		}
+		seen[ref.Namespace] = true
+		list := v1alpha1.MCPAccessPolicyList{}
+		if err := r.Client.List(ctx, &list, client.InNamespace(ref.Namespace)); err != nil {
+			return nil, err
+		}
+		policies = append(policies, list.Items...)
+	}
+	in.grants, in.next = access.Granted(c, servers, policies, in.now)
+	for _, g := range in.grants {
+		if g.State != v1alpha1.ServerGranted {
+			continue
+		}
+		bundle, err := r.caBundle(ctx, g.Server)
+		if err != nil {
+			return nil, err
+		}
+		in.granted[g.Namespace] = append(in.granted[g.Namespace], server{Name: g.Name, URL: manifests.URL(g.Server), CABundle: bundle})
+	}
+	return in, nil
+}
+
+// watched says whether the operator sees a namespace at all.
+func (r *Reconciler) watched(namespace string) bool {
+	return len(r.WatchNamespaces) == 0 || slices.Contains(r.WatchNamespaces, namespace)
+}
+
+// caBundle is what vouches for a server, empty while nothing does. A ConfigMap that is not the server's own says nothing.
+func (r *Reconciler) caBundle(ctx context.Context, s *v1alpha1.MCPServer) (string, error) {
+	m := corev1.ConfigMap{}
+	err := r.Client.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: manifests.CABundleName(s.Name)}, &m)
+	if err != nil || !metav1.IsControlledBy(&m, s) {
+		return "", client.IgnoreNotFound(err)
+	}
+	return string(mergeBundles([]string{m.Data[manifests.CABundleKey]})), nil
+}
+
+// acknowledged says whether every ready gate of every server that grants the client anything in the namespace accepts the
+// key: the server's configuration contains it, and the server's status says that its ready gates run that configuration.
+// Gates that are not there, because the server is suspended or has no pods, begin with the newest configuration.
+func (r *Reconciler) acknowledged(ctx context.Context, in *input, servers, key string) (bool, error) {
+	for _, g := range in.grants {
+		if g.State != v1alpha1.ServerGranted || g.Namespace != servers {
+			continue
+		}
+		if a := g.Server.Spec.Authentication; a != nil && a.APIKeys.Mode == v1alpha1.APIKeysDisabled {
+			continue
+		}
+		secret := corev1.Secret{}
+		err := r.Client.Get(ctx, client.ObjectKey{Namespace: servers, Name: manifests.GateSecretName(g.Name)}, &secret)
+		if apierrors.IsNotFound(err) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		config, err := gateconfig.Parse(secret.Data[gateconfig.ConfigFile])
+		if err != nil || !metav1.IsControlledBy(&secret, g.Server) || !accepts(config, in.client, key) {
+			return false, nil
+		}
+		gate := g.Server.Status.Gate
+		if gate == nil || gate.Generation != config.Generation || gate.Acknowledged == nil || g.Server.Status.ReadyReplicas == nil ||
+			*gate.Acknowledged < *g.Server.Status.ReadyReplicas {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+func accepts(config gateconfig.Config, c *v1alpha1.MCPClient, key string) bool {
+	return slices.ContainsFunc(config.Clients, func(known gateconfig.Client) bool {
+		return known.Namespace == c.Namespace && known.Name == c.Name &&
+			slices.ContainsFunc(known.Keys, func(k gateconfig.Key) bool { return k.ID == key })
+	})
+}
+
+// find reads an object from the cache and, where the cache does not hold it, from the API server: what does not carry our
+// labels is hidden from the cache. It returns false when there is none.
+func (r *Reconciler) find(ctx context.Context, key client.ObjectKey, object client.Object) (bool, error) {
+	err := r.Client.Get(ctx, key, object)
+	if apierrors.IsNotFound(err) {
+		err = r.Live.Get(ctx, key, object)
+	}
+	return err == nil, client.IgnoreNotFound(err)
+}
+
+// issued says whether the Certificate is ready and its Secret there.
+func (r *Reconciler) issued(ctx context.Context, c *v1alpha1.MCPClient, servers string) (bool, error) {
+	certificate := certmanager.Certificate{}
+	err := r.Client.Get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: CertificateName(c.Name, servers)}, &certificate)
+	if err != nil {
+		return false, client.IgnoreNotFound(err)
+	}
+	for _, condition := range certificate.Status.Conditions {
+		if condition.Type == certmanager.CertificateConditionReady && condition.Status == "True" {
+			secret := corev1.Secret{}
+			err := r.Client.Get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: CertificateSecretName(c.Name, servers)}, &secret)
+			return err == nil && len(secret.Data[corev1.TLSCertKey]) > 0, client.IgnoreNotFound(err)
+		}
+	}
+	return false, nil
+}

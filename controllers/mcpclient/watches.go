@@ -1,0 +1,150 @@
+package mcpclient
+
+import (
+	"context"
+	"slices"
+
+	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/controllers/internal/access"
+	"github.com/bartizan-dev/bartizan/controllers/internal/apply"
+	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
+)
+
+// serversIndex finds MCPClients by the servers that they name, as "<namespace>/<name>".
+const serversIndex = component + ".servers"
+
+// selector is what selects the client's pods.
+func selector(c *v1alpha1.MCPClient) (labels.Selector, error) {
+	return metav1.LabelSelectorAsSelector(c.Spec.PodSelector)
+}
+
+// SetupWithManager registers the controller.
+func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
+	r.applier = apply.New(r.Client, r.Live)
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.MCPClient{}, serversIndex, namedServers); err != nil {
+		return err
+	}
+	ours := predicate.NewPredicateFuncs(func(object client.Object) bool { return object.GetLabels()[apply.NameLabel] == component })
+	toClient := handler.EnqueueRequestsFromMapFunc(labelledClient)
+	wake := make(chan event.GenericEvent, 1)
+	c, err := ctrl.NewControllerManagedBy(mgr).
+		Named(component).
+		For(&v1alpha1.MCPClient{}).
+		Watches(&v1alpha1.MCPServer{}, handler.EnqueueRequestsFromMapFunc(r.namingServer), builder.WithPredicates(predicate.Funcs{UpdateFunc: serverMatters})).
+		Watches(&v1alpha1.MCPAccessPolicy{}, handler.EnqueueRequestsFromMapFunc(namedByPolicy), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(r.namingServerOf)).
+		Watches(&corev1.Secret{}, toClient, builder.WithPredicates(ours)).
+		WatchesRawSource(source.Channel(wake, handler.EnqueueRequestsFromMapFunc(r.everyClient))).
+		Build(r)
+	if err != nil {
+		return err
+	}
+	return r.APIs.On(ctx, certmanager.SchemeGroupVersion.Group, func(_ context.Context, served bool) error {
+		defer func() {
+			select {
+			case wake <- event.GenericEvent{Object: &metav1.PartialObjectMetadata{}}:
+			default: // all are about to be asked for anyhow
+			}
+		}()
+		if !served {
+			return nil
+		}
+		return c.Watch(source.Kind(mgr.GetCache(), client.Object(&certmanager.Certificate{}), toClient, ours))
+	})
+}
+
+func namedServers(object client.Object) []string {
+	c, ok := object.(*v1alpha1.MCPClient)
+	if !ok {
+		return nil
+	}
+	var names []string
+	for _, s := range c.Spec.Servers {
+		names = append(names, s.Namespace+"/"+s.Name)
+	}
+	return names
+}
+
+// serverMatters says whether a change of a server can change anything for its clients.
+func serverMatters(e event.UpdateEvent) bool {
+	before, ok1 := e.ObjectOld.(*v1alpha1.MCPServer)
+	after, ok2 := e.ObjectNew.(*v1alpha1.MCPServer)
+	if !ok1 || !ok2 {
+		return false
+	}
+	return before.Generation != after.Generation || before.UID != after.UID ||
+		!apiequality.Semantic.DeepEqual(before.Labels, after.Labels) ||
+		!apiequality.Semantic.DeepEqual(before.Status.Gate, after.Status.Gate) ||
+		!apiequality.Semantic.DeepEqual(before.Status.ReadyReplicas, after.Status.ReadyReplicas)
+}
+
+// labelledClient asks for the client that a child is labelled with.
+func labelledClient(_ context.Context, object client.Object) []reconcile.Request {
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: object.GetNamespace(), Name: object.GetLabels()[instanceLabel]}}}
+}
+
+// namingServer asks for the clients that name a server.
+func (r *Reconciler) namingServer(ctx context.Context, object client.Object) []reconcile.Request {
+	return r.naming(ctx, object.GetNamespace(), object.GetName())
+}
+
+// namingServerOf asks for the clients that name the server whose bundle a ConfigMap is.
+func (r *Reconciler) namingServerOf(ctx context.Context, object client.Object) []reconcile.Request {
+	server := object.GetLabels()[manifests.LabelServer]
+	if server == "" || object.GetName() != manifests.CABundleName(server) {
+		return nil
+	}
+	return r.naming(ctx, object.GetNamespace(), server)
+}
+
+func (r *Reconciler) naming(ctx context.Context, namespace, name string) []reconcile.Request {
+	list := v1alpha1.MCPClientList{}
+	if err := r.Client.List(ctx, &list, client.MatchingFields{serversIndex: namespace + "/" + name}); err != nil {
+		return nil
+	}
+	return requests(&list)
+}
+
+// namedByPolicy asks for the clients that a policy names.
+func namedByPolicy(_ context.Context, object client.Object) []reconcile.Request {
+	p, ok := object.(*v1alpha1.MCPAccessPolicy)
+	if !ok {
+		return nil
+	}
+	var out []reconcile.Request
+	for _, s := range access.Subjects(p) {
+		out = append(out, reconcile.Request{NamespacedName: s})
+	}
+	return out
+}
+
+func (r *Reconciler) everyClient(ctx context.Context, _ client.Object) []reconcile.Request {
+	list := v1alpha1.MCPClientList{}
+	if err := r.Client.List(ctx, &list); err != nil {
+		return nil
+	}
+	return requests(&list)
+}
+
+func requests(list *v1alpha1.MCPClientList) []reconcile.Request {
+	var out []reconcile.Request
+	for i := range list.Items {
+		out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+	}
+	return slices.Clip(out)
+}
