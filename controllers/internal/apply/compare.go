@@ -3,7 +3,9 @@ package apply
 import (
 	"bytes"
 	"reflect"
+	"time"
 
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -54,8 +56,29 @@ func within(want, live any) bool {
 		}
 		return true
 	default:
-		return reflect.DeepEqual(want, live)
+		return same(want, live)
 	}
+}
+
+// same says whether two scalars mean the same: types of Kubernetes rewrite durations (1h, 1h0m0s) and quantities.
+func same(want, live any) bool {
+	if reflect.DeepEqual(want, live) {
+		return true
+	}
+	a, isString := want.(string)
+	b, areStrings := live.(string)
+	if !isString || !areStrings {
+		return false
+	}
+	if x, err := time.ParseDuration(a); err == nil {
+		y, err := time.ParseDuration(b)
+		return err == nil && x == y
+	}
+	if x, err := resource.ParseQuantity(a); err == nil {
+		y, err := resource.ParseQuantity(b)
+		return err == nil && x.Cmp(y) == 0
+	}
+	return false
 }
 
 // empty says whether the API server may leave a value out.
@@ -129,3 +152,6 @@ func Strip(object any) (any, error) {
 	}
 	return object, nil
 }
+
+// Foreign says whether somebody else changed the contents of an object.
+func Foreign(object client.Object) bool { return foreign(object.GetManagedFields()) }

@@ -1,0 +1,150 @@
+package mcpserver
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/bartizan-dev/bartizan/controllers/internal/apply"
+	"github.com/bartizan-dev/bartizan/controllers/internal/gates"
+	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
+)
+
+// distribution is how far a configuration has come.
+type distribution struct {
+	// generation is what the gates should run; empty while there is no configuration.
+	generation string
+	// ready is the number of ready pods, acknowledged how many of their gates run the generation.
+	ready, acknowledged int
+	// unreadable is the number of gates that did not answer.
+	unreadable int
+	// problem is what a gate says about a configuration that it refuses.
+	problem string
+	// listeners are sockets of the pods that are open to more than the pod itself.
+	listeners []string
+}
+
+func (d distribution) complete() bool { return d.acknowledged == d.ready }
+
+// distribute asks the gates of the ready pods what they run, and has the kubelet read the Secret again for those that run
+// something else.
+func (r *Reconciler) distribute(ctx context.Context, o *observed, generation string) (distribution, error) {
+	d := distribution{generation: generation}
+	var ready []*corev1.Pod
+	var asked []gates.Gate
+	for i := range o.pods {
+		pod := &o.pods[i]
+		if !podReady(pod) || pod.Status.PodIP == "" {
+			continue
+		}
+		ready = append(ready, pod)
+		asked = append(asked, gates.Gate{Address: pod.Status.PodIP, ServerName: manifests.ServerName(o.server), Roots: o.caBundle})
+	}
+	d.ready = len(ready)
+	if generation == "" || len(ready) == 0 {
+		return d, nil
+	}
+	seen := map[string]bool{}
+	for i, answer := range r.Gates.Read(ctx, asked) {
+		switch {
+		case answer.Err != nil:
+			d.unreadable++
+		case answer.Status.Generation == generation:
+			d.acknowledged++
+		case answer.Status.ConfigError != "":
+			d.problem = answer.Status.ConfigError
+		}
+		for _, listener := range answer.Status.Listeners {
+			if !seen[listener] {
+				seen[listener] = true
+				d.listeners = append(d.listeners, listener)
+			}
+		}
+		if answer.Err == nil && answer.Status.Generation == generation {
+			continue
+		}
+		if err := r.nudge(ctx, ready[i], generation); err != nil {
+			return d, err
+		}
+	}
+	return d, nil
+}
+
+// nudge changes an annotation of the pod, so that its kubelet reads the pod's Secrets now and not within a minute or more.
+// Once a generation is enough.
+func (r *Reconciler) nudge(ctx context.Context, pod *corev1.Pod, generation string) error {
+	if pod.Annotations[manifests.AnnotationGateGeneration] == generation {
+		return nil
+	}
+	patch := fmt.Appendf(nil, `{"metadata":{"uid":%q,"annotations":{%q:%q}}}`, pod.UID, manifests.AnnotationGateGeneration, generation)
+	err := r.Client.Patch(ctx, pod.DeepCopy(), client.RawPatch(types.MergePatchType, patch), client.FieldOwner(apply.FieldOwner))
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("annotate Pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	}
+	return nil
+}
+
+func podReady(pod *corev1.Pod) bool {
+	if pod.DeletionTimestamp != nil {
+		return false
+	}
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.PodReady {
+			return condition.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+// pace remembers for each server how often its gates were asked about a generation, so that the questions become rarer.
+type pace struct {
+	mutex sync.Mutex
+	asked map[types.NamespacedName]question
+}
+
+type question struct {
+	generation string
+	times      int
+	since      time.Time
+}
+
+const (
+	firstDelay = 500 * time.Millisecond
+	lastDelay  = 30 * time.Second
+)
+
+// next returns how long to wait before the gates are asked again, and for a distribution that has just become complete how
+// long it took.
+func (p *pace) next(server types.NamespacedName, d distribution, now time.Time) (wait time.Duration, took time.Duration) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	if p.asked == nil {
+		p.asked = map[types.NamespacedName]question{}
+	}
+	q, known := p.asked[server]
+	if d.complete() || d.ready == 0 {
+		delete(p.asked, server)
+		if known && d.ready > 0 && q.generation == d.generation {
+			took = now.Sub(q.since)
+		}
+		return 0, took
+	}
+	if !known || q.generation != d.generation {
+		q = question{generation: d.generation, since: now}
+	}
+	wait = min(firstDelay<<min(q.times, 10), lastDelay)
+	q.times++
+	p.asked[server] = q
+	return wait, 0
+}
+
+func (p *pace) forget(server types.NamespacedName) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	delete(p.asked, server)
+}

@@ -1,0 +1,279 @@
+package mcpserver
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	externalsecrets "github.com/external-secrets/external-secrets/apis/externalsecrets/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/controllers/authority"
+	"github.com/bartizan-dev/bartizan/controllers/internal/access"
+	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
+	"github.com/bartizan-dev/bartizan/internal/clientid"
+	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+)
+
+// observed is all that a reconcile knows. It is read once, at its beginning; a nil object does not exist.
+type observed struct {
+	server *v1alpha1.MCPServer
+	now    time.Time
+	// certManager and externalSecrets say whether the cluster serves those APIs.
+	certManager, externalSecrets bool
+	// who is who may use the server.
+	who access.Result
+	// status says who may read the gates' status ports.
+	status gateconfig.Status
+
+	networkPolicy     *networkingv1.NetworkPolicy
+	gateSecret        *corev1.Secret
+	certificate       *certmanager.Certificate
+	certificateSecret *corev1.Secret
+	issuer            *certmanager.Issuer
+	groups            []group
+	deployment        *appsv1.Deployment
+	pods              []corev1.Pod
+	// caBundle vouches for the serving certificate.
+	caBundle string
+	// account is the user's own ServiceAccount, when the spec names one.
+	account *corev1.ServiceAccount
+
+	// policies and services are all of the namespace.
+	policies []networkingv1.NetworkPolicy
+	services []corev1.Service
+	// dns and apiServer are where cluster DNS and the Kubernetes API answer.
+	dns, apiServer []netip.AddrPort
+}
+
+// group is one group of secrets.
+type group struct {
+	spec           *v1alpha1.SecretGroup
+	externalSecret *externalsecrets.ExternalSecret
+	secret         *corev1.Secret
+	// store is looked up only while the group is not synced.
+	store *externalsecrets.SecretStore
+}
+
+// gather reads everything. It reads caches, but for single objects that belong to users: their ServiceAccount, and a store
+// that does not deliver.
+func (r *Reconciler) gather(ctx context.Context, server *v1alpha1.MCPServer) (*observed, error) {
+	o := &observed{
+		server: server, now: r.Now(),
+		certManager:     r.APIs.Served(certmanager.SchemeGroupVersion.Group),
+		externalSecrets: r.APIs.Served(externalsecrets.SchemeGroupVersion.Group),
+	}
+	for _, step := range []func(context.Context, *observed) error{
+		r.gatherAccess, r.gatherCertificate, r.gatherSecrets, r.gatherWorkload, r.gatherSurroundings, r.gatherAddresses,
+	} {
+		if err := step(ctx, o); err != nil {
+			return nil, err
+		}
+	}
+	return o, nil
+}
+
+func (r *Reconciler) gatherAccess(ctx context.Context, o *observed) error {
+	policies, clients := &v1alpha1.MCPAccessPolicyList{}, &v1alpha1.MCPClientList{}
+	if err := r.Client.List(ctx, policies, client.InNamespace(o.server.Namespace)); err != nil {
+		return err
+	}
+	if err := r.Client.List(ctx, clients, client.MatchingFields{serversIndex: serverKey(o.server.Namespace, o.server.Name)}); err != nil {
+		return err
+	}
+	authorities := map[string]string{}
+	for i := range clients.Items {
+		namespace := clients.Items[i].Namespace
+		if _, known := authorities[namespace]; known {
+			continue
+		}
+		bundle, err := authority.Bundle(ctx, r.Client, namespace)
+		if err != nil {
+			return err
+		}
+		if bundle != "" {
+			authorities[namespace] = bundle
+		}
+	}
+	o.who = access.Build(access.Input{Server: o.server, Policies: policies.Items, Clients: clients.Items, Authorities: authorities, Now: o.now})
+	bundle, err := authority.SystemBundle(ctx, r.Client, r.Settings.Namespace)
+	if err != nil || bundle == "" {
+		return err
+	}
+	o.status = gateconfig.Status{Authority: bundle, Identities: []string{clientid.Operator}}
+	return nil
+}
+
+func (r *Reconciler) gatherCertificate(ctx context.Context, o *observed) error {
+	name := manifests.CertificateName(o.server.Name)
+	var err error
+	if o.certificateSecret, err = get(ctx, r.Client, o.server.Namespace, name, &corev1.Secret{}); err != nil {
+		return err
+	}
+	if o.certificateSecret != nil {
+		o.caBundle = string(o.certificateSecret.Data["ca.crt"])
+	}
+	if !o.certManager {
+		return nil
+	}
+	if o.certificate, err = get(ctx, r.Client, o.server.Namespace, name, &certmanager.Certificate{}); err != nil {
+		return err
+	}
+	if group, kind, issuer := issuerOf(o.server); group == certmanager.SchemeGroupVersion.Group && kind == certmanager.IssuerKind {
+		o.issuer, err = get(ctx, r.Client, o.server.Namespace, issuer, &certmanager.Issuer{})
+	}
+	return err
+}
+
+// issuerOf names the issuer of a server's certificate.
+func issuerOf(server *v1alpha1.MCPServer) (group, kind, name string) {
+	group, kind, name = certmanager.SchemeGroupVersion.Group, certmanager.IssuerKind, authority.Issuer
+	if server.Spec.TLS == nil || server.Spec.TLS.IssuerRef == nil {
+		return group, kind, name
+	}
+	ref := server.Spec.TLS.IssuerRef
+	if ref.Group != "" {
+		group = ref.Group
+	}
+	if ref.Kind != "" {
+		kind = ref.Kind
+	}
+	return group, kind, ref.Name
+}
+
+func (r *Reconciler) gatherSecrets(ctx context.Context, o *observed) error {
+	for i := range o.server.Spec.Secrets {
+		g := group{spec: &o.server.Spec.Secrets[i]}
+		name := manifests.ExternalSecretName(o.server.Name, g.spec.Name)
+		var err error
+		if g.secret, err = get(ctx, r.Client, o.server.Namespace, name, &corev1.Secret{}); err != nil {
+			return err
+		}
+		if o.externalSecrets {
+			if g.externalSecret, err = get(ctx, r.Client, o.server.Namespace, name, &externalsecrets.ExternalSecret{}); err != nil {
+				return err
+			}
+			if !synced(g) && g.spec.StoreRef.Kind != v1alpha1.SecretStoreCluster {
+				if g.store, err = get(ctx, r.Live, o.server.Namespace, g.spec.StoreRef.Name, &externalsecrets.SecretStore{}); err != nil {
+					return err
+				}
+			}
+		}
+		o.groups = append(o.groups, g)
+	}
+	return nil
+}
+
+func (r *Reconciler) gatherWorkload(ctx context.Context, o *observed) error {
+	namespace, name := o.server.Namespace, o.server.Name
+	var err error
+	if o.gateSecret, err = get(ctx, r.Client, namespace, manifests.GateSecretName(name), &corev1.Secret{}); err != nil {
+		return err
+	}
+	if o.deployment, err = get(ctx, r.Client, namespace, name, &appsv1.Deployment{}); err != nil {
+		return err
+	}
+	pods := &corev1.PodList{}
+	if err := r.Client.List(ctx, pods, client.InNamespace(namespace), client.MatchingLabels(manifests.Selector(name))); err != nil {
+		return err
+	}
+	o.pods = pods.Items
+	if access := o.server.Spec.KubernetesAccess; access != nil && access.ServiceAccountName != "" {
+		if o.account, err = get(ctx, r.Live, namespace, access.ServiceAccountName, &corev1.ServiceAccount{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Reconciler) gatherSurroundings(ctx context.Context, o *observed) error {
+	policies, services := &networkingv1.NetworkPolicyList{}, &corev1.ServiceList{}
+	if err := r.Client.List(ctx, policies, client.InNamespace(o.server.Namespace)); err != nil {
+		return err
+	}
+	if err := r.Client.List(ctx, services, client.InNamespace(o.server.Namespace)); err != nil {
+		return err
+	}
+	o.policies, o.services = policies.Items, services.Items
+	for i := range o.policies {
+		if o.policies[i].Name == o.server.Name {
+			o.networkPolicy = &o.policies[i]
+		}
+	}
+	return nil
+}
+
+// gatherAddresses reads where cluster DNS and the Kubernetes API answer: network policies see a connection after the
+// address of a Service was replaced by that of an endpoint, or before it, depending on who enforces them.
+func (r *Reconciler) gatherAddresses(ctx context.Context, o *observed) error {
+	var err error
+	if o.apiServer, err = r.addresses(ctx, apiServerNamespace, apiServerService, nil); err != nil {
+		return err
+	}
+	o.dns, err = r.addresses(ctx, dnsNamespace, dnsService, func(e *discoveryv1.Endpoint) bool {
+		return e.TargetRef == nil || e.TargetRef.Kind != "Pod" // pods are allowed by their labels
+	})
+	return err
+}
+
+// addresses are those of a Service and of its endpoints, as far as wanted asks for them.
+func (r *Reconciler) addresses(ctx context.Context, namespace, name string, wanted func(*discoveryv1.Endpoint) bool) ([]netip.AddrPort, error) {
+	var all []netip.AddrPort
+	add := func(address string, port int32) {
+		if ip, err := netip.ParseAddr(address); err == nil && port > 0 && port < 1<<16 {
+			all = append(all, netip.AddrPortFrom(ip, uint16(port)))
+		}
+	}
+	service, err := get(ctx, r.Client, namespace, name, &corev1.Service{})
+	if err != nil {
+		return nil, err
+	}
+	if service != nil {
+		for _, port := range service.Spec.Ports {
+			for _, address := range service.Spec.ClusterIPs {
+				add(address, port.Port)
+			}
+		}
+	}
+	slices := &discoveryv1.EndpointSliceList{}
+	if err := r.Client.List(ctx, slices, client.InNamespace(namespace), client.MatchingLabels{discoveryv1.LabelServiceName: name}); err != nil {
+		return nil, err
+	}
+	for i := range slices.Items {
+		for j := range slices.Items[i].Endpoints {
+			endpoint := &slices.Items[i].Endpoints[j]
+			if wanted != nil && !wanted(endpoint) {
+				continue
+			}
+			for _, port := range slices.Items[i].Ports {
+				for _, address := range endpoint.Addresses {
+					if port.Port != nil {
+						add(address, *port.Port)
+					}
+				}
+			}
+		}
+	}
+	return all, nil
+}
+
+// get returns nil for an object that does not exist.
+func get[T client.Object](ctx context.Context, reader client.Reader, namespace, name string, object T) (T, error) {
+	var none T
+	err := reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, object)
+	if apierrors.IsNotFound(err) {
+		return none, nil
+	}
+	if err != nil {
+		return none, fmt.Errorf("read %T %s/%s: %w", object, namespace, name, err)
+	}
+	return object, nil
+}

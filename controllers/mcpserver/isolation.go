@@ -1,0 +1,153 @@
+package mcpserver
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+)
+
+// surroundings is what decides who else may reach a server's pods, all of one namespace.
+type surroundings struct {
+	// server is the name of the MCPServer, podLabels are the labels of its pods, podPorts their named ports.
+	server    string
+	podLabels map[string]string
+	podPorts  map[string]int32
+	// policy is the server's own NetworkPolicy as it should be.
+	policy networkingv1.NetworkPolicySpec
+	// policies and services are all of the namespace, our own among them.
+	policies []networkingv1.NetworkPolicy
+	services []corev1.Service
+	// own says whether an object is a child of the server.
+	own func(metav1.Object) bool
+}
+
+// openings are the objects that open the pods beyond what the server's own policy allows. NetworkPolicies are additive:
+// what one of them allows is allowed. Each is told with what to do about it; the order is stable.
+func openings(s surroundings) []string {
+	var found []string
+	for i := range s.policies {
+		policy := &s.policies[i]
+		if s.own(policy) || !selects(policy.Spec.PodSelector, s.podLabels) {
+			continue
+		}
+		var directions []string
+		if opensIngress(policy.Spec, s.policy) {
+			directions = append(directions, "ingress")
+		}
+		if opensEgress(policy.Spec, s.policy) {
+			directions = append(directions, "egress")
+		}
+		if len(directions) > 0 {
+			found = append(found, fmt.Sprintf("NetworkPolicy %s selects the pods and allows %s that MCPServer %s does not: exclude the pods from its spec.podSelector, or delete it",
+				policy.Name, strings.Join(directions, " and "), s.server))
+		}
+	}
+	for i := range s.services {
+		service := &s.services[i]
+		if s.own(service) || len(service.Spec.Selector) == 0 || !labels.SelectorFromSet(service.Spec.Selector).Matches(labels.Set(s.podLabels)) {
+			continue
+		}
+		if ports := pastTheGate(service, s.podPorts); len(ports) > 0 {
+			found = append(found, fmt.Sprintf("Service %s selects the pods and leads past the gate to port %s: change its spec.selector, or delete it",
+				service.Name, strings.Join(ports, ", ")))
+		}
+	}
+	slices.Sort(found)
+	return found
+}
+
+func selects(selector metav1.LabelSelector, podLabels map[string]string) bool {
+	s, err := metav1.LabelSelectorAsSelector(&selector)
+	// The API server refuses selectors that cannot be read. Should one appear, it counts as one that selects.
+	return err != nil || s.Matches(labels.Set(podLabels))
+}
+
+// opensIngress says whether foreign allows connections to the pods that own does not.
+func opensIngress(foreign, own networkingv1.NetworkPolicySpec) bool {
+	for _, rule := range foreign.Ingress {
+		if !slices.ContainsFunc(own.Ingress, func(ours networkingv1.NetworkPolicyIngressRule) bool {
+			return covers(ours.From, ours.Ports, rule.From, rule.Ports)
+		}) {
+			return true
+		}
+	}
+	return false
+}
+
+// opensEgress says whether foreign allows connections from the pods that own does not.
+func opensEgress(foreign, own networkingv1.NetworkPolicySpec) bool {
+	for _, rule := range foreign.Egress {
+		if !slices.ContainsFunc(own.Egress, func(ours networkingv1.NetworkPolicyEgressRule) bool {
+			return covers(ours.To, ours.Ports, rule.To, rule.Ports)
+		}) {
+			return true
+		}
+	}
+	return false
+}
+
+// covers says whether one rule of ours allows all that another rule allows. It compares peers and ports as they are
+// written; what cannot be seen to be covered is not.
+func covers(peers []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort, otherPeers []networkingv1.NetworkPolicyPeer, otherPorts []networkingv1.NetworkPolicyPort) bool {
+	return contains(peers, otherPeers) && contains(normal(ports), normal(otherPorts))
+}
+
+// contains says whether all of some is in all. An empty list stands for everything.
+func contains[T any](all, some []T) bool {
+	if len(all) == 0 {
+		return true
+	}
+	if len(some) == 0 {
+		return false
+	}
+	for _, one := range some {
+		if !slices.ContainsFunc(all, func(other T) bool { return equality.Semantic.DeepEqual(one, other) }) {
+			return false
+		}
+	}
+	return true
+}
+
+// normal has the protocol of each port said.
+func normal(ports []networkingv1.NetworkPolicyPort) []networkingv1.NetworkPolicyPort {
+	said := slices.Clone(ports)
+	for i := range said {
+		if said[i].Protocol == nil {
+			tcp := corev1.ProtocolTCP
+			said[i].Protocol = &tcp
+		}
+	}
+	return said
+}
+
+// pastTheGate are the ports of the pods, other than the gate's, that a Service leads to.
+func pastTheGate(service *corev1.Service, podPorts map[string]int32) []string {
+	var found []string
+	for _, port := range service.Spec.Ports {
+		number := port.TargetPort.IntVal
+		switch {
+		case port.TargetPort.Type == intstr.String:
+			named, ok := podPorts[port.TargetPort.StrVal]
+			if !ok {
+				continue // leads nowhere
+			}
+			number = named
+		case number == 0:
+			number = port.Port
+		}
+		if number != gateconfig.GatePort {
+			found = append(found, fmt.Sprint(number))
+		}
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
+}

@@ -1,0 +1,70 @@
+package mcpserver
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+)
+
+// configurationSeconds is how long configurations take to be in force. It has no label: servers are many.
+var configurationSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
+	Name:    "bartizan_configuration_in_force_seconds",
+	Help:    "Time from a new gate configuration until every ready gate of its server reports it.",
+	Buckets: []float64{0.5, 1, 2, 5, 10, 30, 60, 120, 300},
+})
+
+var (
+	readyDescription = prometheus.NewDesc("bartizan_server_ready",
+		"Whether an MCPServer is ready: 1 or 0.", []string{"namespace", "name"}, nil)
+	conditionDescription = prometheus.NewDesc("bartizan_server_conditions",
+		"Number of MCPServers by condition and status.", []string{"condition", "status"}, nil)
+)
+
+func init() {
+	metrics.Registry.MustRegister(configurationSeconds)
+}
+
+// collector reads the cache when it is scraped, so that a deleted server leaves no series behind. There is one series a
+// server, and a fixed number of others.
+type collector struct {
+	reader client.Reader
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(descriptions chan<- *prometheus.Desc) {
+	descriptions <- readyDescription
+	descriptions <- conditionDescription
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	servers := &v1alpha1.MCPServerList{}
+	if err := c.reader.List(ctx, servers, client.UnsafeDisableDeepCopy); err != nil {
+		out <- prometheus.NewInvalidMetric(readyDescription, err)
+		return
+	}
+	type series struct{ condition, status string }
+	counts := map[series]int{}
+	for i := range servers.Items {
+		server := &servers.Items[i]
+		value := 0.0
+		if meta.IsStatusConditionTrue(server.Status.Conditions, v1alpha1.ConditionReady) {
+			value = 1
+		}
+		out <- prometheus.MustNewConstMetric(readyDescription, prometheus.GaugeValue, value, server.Namespace, server.Name)
+		for _, condition := range server.Status.Conditions {
+			counts[series{condition.Type, string(condition.Status)}]++
+		}
+	}
+	for s, n := range counts {
+		out <- prometheus.MustNewConstMetric(conditionDescription, prometheus.GaugeValue, float64(n), s.condition, s.status)
+	}
+}
