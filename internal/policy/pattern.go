@@ -10,9 +10,9 @@ import (
 
 const (
 	// MaxPattern bounds a pattern, in bytes.
-	MaxPattern = 512
+	MaxPattern = 256
 	// MaxValue bounds what is matched, in bytes; anything longer does not match.
-	MaxValue = 4096
+	MaxValue = 2048
 )
 
 // Pattern is a compiled pattern: anchored at both ends, on exact bytes, without any normalisation. "*" stands for any

@@ -43,12 +43,12 @@ func ValidURI(uri string) error {
 	rest := uri[colon+1:]
 	encoded := false
 	for i := range len(rest) {
-		switch c := rest[i]; {
-		case c == '#':
+		switch class[rest[i]] {
+		case fragment:
 			return errURIFragment
-		case c == '%':
+		case percent:
 			encoded = true
-		case !letter(c) && !digit(c) && strings.IndexByte("-._~:/?[]@!$&'()*+,;=", c) < 0:
+		case invalid:
 			return errURICharacter
 		}
 	}
@@ -82,13 +82,38 @@ func ValidURI(uri string) error {
 	return validSegments(rest)
 }
 
+// The classes of bytes in a URI (RFC 3986, section 2). A delimiter is one that a server could split at.
+const (
+	invalid = iota
+	ordinary
+	delimiter
+	percent
+	fragment
+)
+
+var class = func() (t [256]uint8) {
+	for c := range t {
+		if letter(byte(c)) || digit(byte(c)) {
+			t[c] = ordinary
+		}
+	}
+	for _, c := range []byte("-._~[]!$'()*+") {
+		t[c] = ordinary
+	}
+	for _, c := range []byte("/?&=;,:@") {
+		t[c] = delimiter
+	}
+	t['%'], t['#'] = percent, fragment
+	return t
+}()
+
 // validSegments refuses a part of nothing but dots, whatever delimits it: a segment of the path, with parameters or
 // without, a host, or a value in a query that a server could join to a path. An encoded space counts as nothing.
 func validSegments(rest string) error {
 	dots, other := false, false
 	for i := 0; i <= len(rest); i++ {
 		switch {
-		case i == len(rest) || strings.IndexByte("/?&=;,:@", rest[i]) >= 0:
+		case i == len(rest) || class[rest[i]] == delimiter:
 			if dots && !other {
 				return errURIDots
 			}

@@ -12,8 +12,8 @@ const (
 	maxID = 512
 	// maxMethod bounds a method, in bytes.
 	maxMethod = 128
-	// MaxTarget bounds the name of a target, in bytes.
-	MaxTarget = 4096
+	// MaxTarget bounds the name of a target, in bytes; it is what policy.MaxValue is.
+	MaxTarget = 2048
 	// maxTargets bounds the targets of one message.
 	maxTargets = 256
 

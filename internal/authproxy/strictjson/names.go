@@ -29,23 +29,41 @@ func newNames(closed bool, names []string) *Names {
 	return n
 }
 
+// The classes of bytes in names, besides the folded byte itself.
+const (
+	refused = 0
+	ignored = 1
+)
+
+// folding is the folded byte of each byte, or its class.
+var folding = func() (t [256]byte) {
+	for c := byte('!'); c <= '~'; c++ {
+		t[c] = c
+	}
+	for c := byte('A'); c <= 'Z'; c++ {
+		t[c] = c | 0x20
+	}
+	t['-'], t['_'] = ignored, ignored
+	t['"'], t['\\'] = refused, refused
+	return t
+}()
+
 // fold appends the folded name to dst, if the rule allows the name.
 func (n *Names) fold(dst, name []byte) ([]byte, error) {
 	start := len(dst)
 	for _, c := range name {
-		switch {
-		case c <= ' ' || c > '~' || c == '"' || c == '\\':
+		switch f := folding[c]; f {
+		case refused:
 			return dst, ErrVariant
-		case 'A' <= c && c <= 'Z':
-			dst = append(dst, c|0x20)
-		case c == '-' || c == '_':
+		case ignored:
 		default:
-			dst = append(dst, c)
+			dst = append(dst, f)
 		}
 	}
+	folded := dst[start:]
 	for i := range n.known {
 		k := &n.known[i]
-		if string(dst[start:]) != k.folded {
+		if len(folded) != len(k.folded) || string(folded) != k.folded {
 			continue
 		}
 		if string(name) != k.name {

@@ -85,7 +85,7 @@ func (s *Scanner) Release() {
 	if cap(s.names) > 1024 || cap(s.arena) > 1<<14 || cap(s.open) > 256 {
 		return
 	}
-	clear(s.open[:cap(s.open)])
+	clear(s.open)
 	s.data, s.name, s.err = nil, nil, nil
 	pool.Put(s)
 }
