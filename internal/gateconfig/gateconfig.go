@@ -130,7 +130,8 @@ type Limits struct {
 	Depth int `json:"depth"`
 }
 
-// Authentication says which credentials are accepted (Enabled, Optional) or demanded (Required).
+// Authentication says which credentials are accepted (Enabled, Optional) or demanded (Required). A demanded certificate
+// stands beside an enabled API key, not in its place: then both are needed. With Optional either is enough.
 type Authentication struct {
 	APIKeys            Mode `json:"apiKeys"`
 	ClientCertificates Mode `json:"clientCertificates"`

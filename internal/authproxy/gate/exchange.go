@@ -64,7 +64,7 @@ func (x *exchange) serve() {
 		return
 	}
 	// It also bounds what net/http reads of a body that nobody reads.
-	_ = x.rc.SetReadDeadline(time.Now().Add(listener.BodyTimeout))
+	_ = x.rc.SetReadDeadline(time.Now().Add(x.gate.options.Timeouts.Body))
 	if refusal := listener.Check(x.r, x.config); refusal != nil {
 		x.refuse(audit.Refused, &message.Error{Status: refusal.Status, Code: codeRefused, Message: refusal.Text, Reason: refusal.Reason})
 		return
@@ -280,7 +280,7 @@ func (x *exchange) begin(d audit.Decision, status int) {
 	h := x.w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
-	_ = x.rc.SetWriteDeadline(time.Now().Add(listener.WriteTimeout))
+	_ = x.rc.SetWriteDeadline(time.Now().Add(x.gate.options.Timeouts.Write))
 	x.w.WriteHeader(status)
 }
 
@@ -288,6 +288,6 @@ func (x *exchange) write(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	_ = x.rc.SetWriteDeadline(time.Now().Add(listener.WriteTimeout))
+	_ = x.rc.SetWriteDeadline(time.Now().Add(x.gate.options.Timeouts.Write))
 	return x.w.Write(p)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/authproxy/audit"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/config"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/drain"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/listener"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/session"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/status"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/upstream"
@@ -32,6 +33,8 @@ type Options struct {
 	DrainSocket string
 	// Accept is how long a draining gate still accepts work, Bound how long it then waits for the last request.
 	Accept, Bound time.Duration
+	// Timeouts bound slow callers; zero stands for listener.DefaultTimeouts.
+	Timeouts listener.Timeouts
 	// Version is the version of the binary.
 	Version string
 	// Audit is where the audit log goes, Log where the gate's own messages go.
@@ -59,6 +62,9 @@ func New(options Options) (*Gate, error) {
 		if err := upstream.CheckAddress(options.UpstreamAddress); err != nil {
 			return nil, err
 		}
+	}
+	if options.Timeouts == (listener.Timeouts{}) {
+		options.Timeouts = listener.DefaultTimeouts
 	}
 	var boot [8]byte
 	if _, err := rand.Read(boot[:]); err != nil {

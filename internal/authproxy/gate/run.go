@@ -73,7 +73,7 @@ func (g *Gate) Run(ctx, now context.Context, l Listeners) error {
 	ready := status.NewReadiness(g.store, g.address, g.drain.Draining)
 	reporter := &status.Reporter{Version: g.options.Version, Boot: g.boot, Store: g.store, Ready: ready, Usage: g.usage,
 		Metrics: g.metrics, OwnPorts: l.ports()}
-	main, account, probe := listener.Server(g), reporter.Server(), status.ProbeServer(ready)
+	main, account, probe := listener.Server(g, g.options.Timeouts), reporter.Server(), status.ProbeServer(ready)
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
 	stop := func() { g.stop(now, main) }

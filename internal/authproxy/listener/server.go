@@ -11,27 +11,34 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/authproxy/identity"
 )
 
-// Bounds on callers.
+// Bounds on callers that are no matter of time.
 const (
-	headerTimeout = 10 * time.Second
-	idleTimeout   = 2 * time.Minute
-	// BodyTimeout is how long a request's body may take to come in.
-	BodyTimeout = 30 * time.Second
-	// WriteTimeout is how long a caller may take to accept what is written to it at once.
-	WriteTimeout = 30 * time.Second
 	maxHeader    = 32 << 10
 	maxStreams   = 128
 	pingInterval = 30 * time.Second
 	pingTimeout  = 15 * time.Second
 )
 
+// Timeouts bound slow callers.
+type Timeouts struct {
+	// Header and Body are how long a request's head, the TLS handshake too, and its body may take to come in.
+	Header, Body time.Duration
+	// Write is how long a caller may take to accept what is written to it at once.
+	Write time.Duration
+	// Idle is how long a connection may be without a request.
+	Idle time.Duration
+}
+
+// DefaultTimeouts are those of a gate.
+var DefaultTimeouts = Timeouts{Header: 10 * time.Second, Body: 30 * time.Second, Write: 30 * time.Second, Idle: 2 * time.Minute}
+
 // Server returns an HTTP server for callers. The errors of connections, which repeat what strangers sent, are not
 // logged.
-func Server(handler http.Handler) *http.Server {
+func Server(handler http.Handler, timeouts Timeouts) *http.Server {
 	return &http.Server{
 		Handler:           handler,
-		ReadHeaderTimeout: headerTimeout,
-		IdleTimeout:       idleTimeout,
+		ReadHeaderTimeout: timeouts.Header,
+		IdleTimeout:       timeouts.Idle,
 		MaxHeaderBytes:    maxHeader,
 		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
 			return identity.WithConnection(ctx)
@@ -41,7 +48,7 @@ func Server(handler http.Handler) *http.Server {
 			MaxConcurrentStreams: maxStreams,
 			SendPingTimeout:      pingInterval,
 			PingTimeout:          pingTimeout,
-			WriteByteTimeout:     WriteTimeout,
+			WriteByteTimeout:     timeouts.Write,
 		},
 	}
 }
