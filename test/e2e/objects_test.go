@@ -118,12 +118,18 @@ func (c *cluster) store(t *testing.T, namespace string, values map[string]string
 	return secret
 }
 
-// running returns the pods of a server that run and are not ending.
-func (c *cluster) running(ctx context.Context, server *v1alpha1.MCPServer) ([]corev1.Pod, error) {
+// allPods returns the pods of a server, those that are ending as well.
+func (c *cluster) allPods(ctx context.Context, server *v1alpha1.MCPServer) ([]corev1.Pod, error) {
 	var pods corev1.PodList
 	err := c.List(ctx, &pods, client.InNamespace(server.Namespace), client.MatchingLabels{"bartizan.dev/server": server.Name})
+	return pods.Items, err
+}
+
+// running returns the pods of a server that run and are not ending.
+func (c *cluster) running(ctx context.Context, server *v1alpha1.MCPServer) ([]corev1.Pod, error) {
+	pods, err := c.allPods(ctx, server)
 	var found []corev1.Pod
-	for _, pod := range pods.Items {
+	for _, pod := range pods {
 		if pod.DeletionTimestamp == nil && pod.Status.Phase == corev1.PodRunning {
 			found = append(found, pod)
 		}

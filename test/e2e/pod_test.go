@@ -32,7 +32,49 @@ type pod struct {
 // pod starts a pod with the label app=<app> and the credentials of clients of its namespace for the servers of another.
 func (c *cluster) pod(t *testing.T, namespace, app, servers string, clients ...string) *pod {
 	t.Helper()
-	made := &corev1.Pod{
+	made := c.podSpec(namespace, app)
+	for _, name := range clients {
+		mount(made, name,
+			corev1.SecretProjection{LocalObjectReference: corev1.LocalObjectReference{Name: name + "." + servers}}, tlsOf(name+"."+servers))
+	}
+	return c.run(t, made)
+}
+
+// podWithAuthority is a pod whose credentials are for the servers of one namespace, and that trusts the servers of another.
+func (c *cluster) podWithAuthority(t *testing.T, namespace, app, servers, trusted, name string) *pod {
+	t.Helper()
+	made := c.podSpec(namespace, app)
+	mount(made, name,
+		corev1.SecretProjection{LocalObjectReference: corev1.LocalObjectReference{Name: name + "." + servers}}, tlsOf(name+"."+servers))
+	mount(made, "authority", corev1.SecretProjection{
+		LocalObjectReference: corev1.LocalObjectReference{Name: name + "." + trusted}, Items: []corev1.KeyToPath{{Key: "ca.crt", Path: "ca.crt"}},
+	})
+	return c.run(t, made)
+}
+
+func tlsOf(secret string) corev1.SecretProjection {
+	return corev1.SecretProjection{
+		LocalObjectReference: corev1.LocalObjectReference{Name: secret + ".tls"},
+		Items:                []corev1.KeyToPath{{Key: corev1.TLSCertKey, Path: "tls.crt"}, {Key: corev1.TLSPrivateKeyKey, Path: "tls.key"}},
+	}
+}
+
+// mount mounts Secrets together at /<name>.
+func mount(p *corev1.Pod, name string, secrets ...corev1.SecretProjection) {
+	var sources []corev1.VolumeProjection
+	for _, secret := range secrets {
+		sources = append(sources, corev1.VolumeProjection{Secret: &secret})
+	}
+	p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{
+		Projected: &corev1.ProjectedVolumeSource{Sources: sources},
+	}})
+	container := &p.Spec.Containers[0]
+	container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: name, MountPath: "/" + name, ReadOnly: true})
+}
+
+// podSpec is a pod of the MCP client under the restricted Pod Security Standard.
+func (c *cluster) podSpec(namespace, app string) *corev1.Pod {
+	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: app + "-", Labels: map[string]string{"app": app}},
 		Spec: corev1.PodSpec{
 			AutomountServiceAccountToken:  ptr.To(false),
@@ -54,18 +96,11 @@ func (c *cluster) pod(t *testing.T, namespace, app, servers string, clients ...s
 			}},
 		},
 	}
-	for _, name := range clients {
-		key := corev1.SecretProjection{LocalObjectReference: corev1.LocalObjectReference{Name: name + "." + servers}}
-		certificate := corev1.SecretProjection{
-			LocalObjectReference: corev1.LocalObjectReference{Name: name + "." + servers + ".tls"},
-			Items:                []corev1.KeyToPath{{Key: corev1.TLSCertKey, Path: "tls.crt"}, {Key: corev1.TLSPrivateKeyKey, Path: "tls.key"}},
-		}
-		made.Spec.Volumes = append(made.Spec.Volumes, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{
-			Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{{Secret: &key}, {Secret: &certificate}}},
-		}})
-		made.Spec.Containers[0].VolumeMounts = append(made.Spec.Containers[0].VolumeMounts,
-			corev1.VolumeMount{Name: name, MountPath: "/" + name, ReadOnly: true})
-	}
+}
+
+// run starts a pod and waits until it runs.
+func (c *cluster) run(t *testing.T, made *corev1.Pod) *pod {
+	t.Helper()
 	c.create(t, made)
 	eventually(t, "pod "+made.Name+" runs", 2*time.Minute, func(ctx context.Context) error {
 		if err := c.Get(ctx, client.ObjectKeyFromObject(made), made); err != nil {
@@ -76,7 +111,7 @@ func (c *cluster) pod(t *testing.T, namespace, app, servers string, clients ...s
 		}
 		return nil
 	})
-	return &pod{cluster: c, namespace: namespace, name: made.Name}
+	return &pod{cluster: c, namespace: made.Namespace, name: made.Name}
 }
 
 func conditionsOfPod(p *corev1.Pod) string {
@@ -109,19 +144,19 @@ func (p *pod) mcp(t *testing.T, server *v1alpha1.MCPServer, authority string, cr
 
 func (p *pod) try(ctx context.Context, server *v1alpha1.MCPServer, authority string, credentials []string, command string, arguments ...string) (result.Result, error) {
 	all := append([]string{command, "--url", url(server), "--ca", "/" + authority + "/ca.crt", "--timeout", "8s"}, credentials...)
-	return p.run(ctx, append(all, arguments...)...)
+	return p.do(ctx, append(all, arguments...)...)
 }
 
 // dial opens a TCP connection from the pod.
 func (p *pod) dial(t *testing.T, address string) result.Result {
 	t.Helper()
-	got, err := p.run(t.Context(), "dial", "--timeout", "4s", "--address", address)
+	got, err := p.do(t.Context(), "dial", "--timeout", "4s", "--address", address)
 	must(t, err)
 	return got
 }
 
-// run executes /mcpclient in the pod.
-func (p *pod) run(ctx context.Context, arguments ...string) (result.Result, error) {
+// do executes /mcpclient in the pod.
+func (p *pod) do(ctx context.Context, arguments ...string) (result.Result, error) {
 	var got result.Result
 	var printed, said bytes.Buffer
 	err := p.exec(ctx, append([]string{"/mcpclient"}, arguments...), &printed, &said)

@@ -14,7 +14,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -23,9 +22,6 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
-
-// secrets is where the operator mounts spec.secrets.
-const secrets = "/var/run/secrets"
 
 type server struct {
 	boot     string
@@ -77,7 +73,7 @@ type words struct {
 }
 
 type file struct {
-	Path string `json:"path" jsonschema:"below the mounted secrets"`
+	Path string `json:"path" jsonschema:"where it is"`
 }
 
 type pause struct {
@@ -110,8 +106,8 @@ func (s *server) mcp() *mcp.Server {
 	add(m, "environment", "tells the environment of this process", func(context.Context, *mcp.CallToolRequest, nothing) (string, error) {
 		return strings.Join(os.Environ(), "\n"), nil
 	})
-	add(m, "file", "tells a mounted secret", func(_ context.Context, _ *mcp.CallToolRequest, in file) (string, error) {
-		content, err := os.ReadFile(filepath.Join(secrets, filepath.Clean("/"+in.Path)))
+	add(m, "file", "tells a file of the container, if this process may read it", func(_ context.Context, _ *mcp.CallToolRequest, in file) (string, error) {
+		content, err := os.ReadFile(in.Path) //nolint:gosec // What it may read is what is tested.
 		return string(content), err
 	})
 	add(m, "sleep", "answers late", func(ctx context.Context, _ *mcp.CallToolRequest, in pause) (string, error) {

@@ -1,0 +1,169 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+)
+
+const (
+	idleServers = 200
+	// runningServers of them have a pod; the others are suspended, because one node does not hold 200 pods. A suspended
+	// server has all its other children, and is reconciled like any.
+	runningServers = 5
+	idleTime       = 5 * time.Minute
+)
+
+// TestE2EIdle: with 200 MCPServers and nothing to do, the operator writes nothing in 5 minutes. What is counted are all write
+// requests that the API server got, from anybody: the operator's are among them. It does not run beside other tests.
+func TestE2EIdle(t *testing.T) {
+	c := start(t)
+	tools, callers := c.namespace(t, "idle"), c.namespace(t, "callers")
+	friend := mcpClient(callers, "friend")
+	var servers []*v1alpha1.MCPServer
+	for i := range idleServers {
+		server := c.server(tools, fmt.Sprintf("talker-%03d", i))
+		server.Spec.Suspend = ptr.To(i >= runningServers)
+		servers = append(servers, server)
+	}
+	friend.Spec.Servers = mcpClient(callers, "", servers...).Spec.Servers
+	for _, server := range servers {
+		c.create(t, server)
+	}
+	policy := accessPolicy(servers[0], friend, "echo")
+	policy.Spec.Servers = v1alpha1.ServerSelection{Names: []string{servers[0].Name, servers[1].Name, servers[199].Name}}
+	c.create(t, friend, policy)
+	took := eventually(t, "every server is as its spec says", 15*time.Minute, func(ctx context.Context) error {
+		var list v1alpha1.MCPServerList
+		if err := c.List(ctx, &list, client.InNamespace(tools)); err != nil {
+			return err
+		}
+		var settled int
+		var example string
+		for _, server := range list.Items {
+			if server.Status.ObservedGeneration == server.Generation &&
+				meta.IsStatusConditionTrue(server.Status.Conditions, v1alpha1.ConditionCertificatesReady) &&
+				!meta.IsStatusConditionTrue(server.Status.Conditions, v1alpha1.ConditionReconciling) {
+				settled++
+			} else {
+				example = server.Name + conditions(server.Status.Conditions)
+			}
+		}
+		if settled < idleServers {
+			return fmt.Errorf("%d of %d are; not %s", settled, idleServers, example)
+		}
+		return nil
+	})
+	c.ready(t, friend)
+	t.Logf("%d servers were settled after %s", idleServers, took)
+
+	// The last events and leases of what just happened.
+	quiet := eventually(t, "the cluster is quiet", 3*time.Minute, func(ctx context.Context) error {
+		begin, err := c.writes(ctx)
+		if err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(15 * time.Second):
+		}
+		end, err := c.writes(ctx)
+		if err != nil {
+			return err
+		}
+		if more := difference(begin, end); len(more) > 0 {
+			return fmt.Errorf("still written: %s", strings.Join(more, "; "))
+		}
+		return nil
+	})
+	t.Logf("quiet after %s", quiet)
+	begin, err := c.writes(t.Context())
+	must(t, err)
+	timer := time.NewTimer(idleTime)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-t.Context().Done():
+		t.Fatal(t.Context().Err())
+	}
+	end, err := c.writes(t.Context())
+	must(t, err)
+	if more := difference(begin, end); len(more) > 0 {
+		t.Errorf("written in %s of idleness:\n  %s", idleTime, strings.Join(more, "\n  "))
+	}
+}
+
+// notCounted are writes that any idle cluster makes, none of which the operator's work consists of: leader election and
+// node heartbeats, and questions that are asked with POST.
+var notCounted = []string{
+	"leases", "nodes/status", "tokenreviews", "subjectaccessreviews", "selfsubjectaccessreviews", "selfsubjectrulesreviews", "localsubjectaccessreviews",
+	"serviceaccounts/token",
+}
+
+// writes are the API server's counts of write requests, by what was written.
+func (c *cluster) writes(ctx context.Context) (map[string]float64, error) {
+	set, err := kubernetes.NewForConfig(c.config)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := set.RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
+	if err != nil {
+		return nil, err
+	}
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(bytes.NewReader(raw))
+	if err != nil {
+		return nil, err
+	}
+	requests, ok := families["apiserver_request_total"]
+	if !ok {
+		return nil, fmt.Errorf("the API server does not count its requests")
+	}
+	found := map[string]float64{}
+	for _, metric := range requests.GetMetric() {
+		verb, resource := label(metric, "verb"), label(metric, "resource")
+		if sub := label(metric, "subresource"); sub != "" {
+			resource += "/" + sub
+		}
+		if !slices.Contains([]string{"POST", "PUT", "PATCH", "APPLY", "DELETE", "DELETECOLLECTION"}, verb) || slices.Contains(notCounted, resource) {
+			continue
+		}
+		found[verb+" "+label(metric, "group")+"/"+resource] += metric.GetCounter().GetValue()
+	}
+	return found, nil
+}
+
+func label(metric *dto.Metric, name string) string {
+	for _, pair := range metric.GetLabel() {
+		if pair.GetName() == name {
+			return pair.GetValue()
+		}
+	}
+	return ""
+}
+
+func difference(begin, end map[string]float64) []string {
+	var more []string
+	for what, count := range end {
+		if count > begin[what] {
+			more = append(more, fmt.Sprintf("%s: %.0f", what, count-begin[what]))
+		}
+	}
+	slices.Sort(more)
+	return more
+}
