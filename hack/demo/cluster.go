@@ -92,17 +92,17 @@ func (c *cluster) image(ctx context.Context, name string, authorities bool, file
 	if authorities {
 		arguments = append(arguments, "--ca-certificates")
 	}
+	if !c.isTestbed() {
+		arguments = append(arguments, "--push")
+	}
 	printed, err := output(ctx, nil, c.images(), arguments...)
 	if err != nil {
 		return "", err
 	}
-	reference := strings.TrimSpace(string(printed))
 	if c.isTestbed() {
 		_, err = output(ctx, nil, c.testbed(), "load-image", archive)
-	} else {
-		_, err = output(ctx, nil, c.images(), "push", "--archive", archive, "--name", repository+":demo")
 	}
-	return reference, err
+	return strings.TrimSpace(string(printed)), err
 }
 
 // output runs a program and returns its standard output; its error has what it said.

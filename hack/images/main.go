@@ -2,6 +2,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -23,6 +24,7 @@ const help = `images builds a container image from nothing but files, and writes
   --env NAME=VALUE           an environment variable
   --label NAME=VALUE         a label
   --ca-certificates          add this machine's certificate authorities
+  --push                     push the image to the registry in its name as well, with the credentials of docker login
 
 It prints REPO@sha256:..., which pods can use once the archive is loaded: testbed load-image FILE.tar
 `
@@ -44,12 +46,14 @@ func run(args []string, out io.Writer) error {
 	}
 	var spec Spec
 	var archive string
+	var push bool
 	flags := flag.NewFlagSet("images build", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.StringVar(&spec.Name, "name", "", "")
 	flags.StringVar(&spec.User, "user", "65532:65532", "")
 	flags.StringVar(&archive, "out", "", "")
 	flags.BoolVar(&spec.CACertificates, "ca-certificates", false, "")
+	flags.BoolVar(&push, "push", false, "")
 	for name, list := range map[string]*[]string{
 		"file": &spec.Files, "entrypoint": &spec.Entrypoint, "cmd": &spec.Cmd, "env": &spec.Env, "label": &spec.Labels,
 	} {
@@ -76,6 +80,11 @@ func run(args []string, out io.Writer) error {
 	digest, err := WriteArchive(archive, spec.Name, image)
 	if err != nil {
 		return err
+	}
+	if push {
+		if err := Push(context.Background(), spec.Name, image); err != nil {
+			return err
+		}
 	}
 	repository, _, _ := cutTag(spec.Name)
 	fmt.Fprintf(out, "%s@%s\n", repository, digest)
