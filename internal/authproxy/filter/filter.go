@@ -31,12 +31,11 @@ var (
 
 var (
 	envelope = strictjson.Closed("jsonrpc", "id", "method", "params", "result", "error")
-	result   = strictjson.Open("_meta", "tools", "prompts", "resources", "resourceTemplates", "nextCursor", "cacheScope",
-		"ttlMs", "resultType", "contents", "protocolVersion", "supportedVersions", "capabilities", "serverInfo",
-		"instructions", "inputRequests", "requestState")
-	element = strictjson.Open("name", "title", "description", "uri", "uriTemplate", "mimeType", "inputSchema",
-		"outputSchema", "annotations", "arguments", "icons", "size", "execution", "_meta")
-	update = strictjson.Open("uri", "_meta", "title")
+	// The known names are those that are read here: an answer has whatever else its server likes.
+	result = strictjson.Open("tools", "prompts", "resources", "resourceTemplates", "cacheScope", "ttlMs", "resultType",
+		"protocolVersion")
+	element = strictjson.Open("name", "uri", "uriTemplate")
+	update  = strictjson.Open("uri")
 )
 
 // Needed says whether the answer to m must pass through Answer or a Stream; any other answer may stream through. A nil
