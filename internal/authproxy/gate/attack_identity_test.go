@@ -22,6 +22,7 @@ func uri(namespace, name, servers string) string {
 
 // TestCredentials tries every kind of wrong credential: none reaches the server, and none says why it was refused.
 func TestCredentials(t *testing.T) {
+	t.Parallel()
 	upstream := newRecorder(t, result)
 	var expired gateconfig.Key
 	var expiredText string
@@ -53,22 +54,24 @@ func TestCredentials(t *testing.T) {
 		"certificate":             {[]tls.Certificate{w.alice}, nil, ""},
 		"both":                    {[]tls.Certificate{w.alice}, bearer(w.aliceKey), ""},
 
-		"nothing":                   {nil, nil, "no-credential"},
-		"empty bearer":              {nil, bearer(""), "key-malformed"},
-		"empty X-API-Key":           {nil, apiKey(""), "key-malformed"},
-		"basic":                     {nil, func(r *http.Request) { r.SetBasicAuth("alice", w.aliceKey) }, "key-malformed"},
-		"key without scheme":        {nil, set("Authorization", w.aliceKey), "key-malformed"},
-		"two spaces":                {nil, set("Authorization", "Bearer  "+w.aliceKey), "key-malformed"},
-		"key in upper case":         {nil, bearer(strings.ToUpper(w.aliceKey)), "key-malformed"},
-		"two keys in one":           {nil, bearer(w.aliceKey + ", " + w.bobKey), "key-malformed"},
-		"unknown id":                {nil, bearer(unknownKey), "key-unknown"},
-		"wrong secret":              {nil, bearer(wrongSecret), "key-wrong"},
-		"alice's id, bob's secret":  {nil, bearer(w.aliceKey[:22] + w.bobKey[22:]), "key-wrong"},
-		"expired key":               {nil, bearer(expiredText), "key-expired"},
-		"hash instead of the key":   {nil, bearer(w.config.Clients[0].Keys[0].SHA256), "key-malformed"},
-		"both headers":              {nil, both(bearer(w.aliceKey), apiKey(w.aliceKey)), "key-repeated"},
-		"header twice":              {nil, func(r *http.Request) { r.Header["X-Api-Key"] = []string{w.aliceKey, w.aliceKey} }, "key-repeated"},
-		"bearer twice":              {nil, func(r *http.Request) { r.Header["Authorization"] = []string{"Bearer " + w.aliceKey, "Bearer " + w.bobKey} }, "key-repeated"},
+		"nothing":                  {nil, nil, "no-credential"},
+		"empty bearer":             {nil, bearer(""), "key-malformed"},
+		"empty X-API-Key":          {nil, apiKey(""), "key-malformed"},
+		"basic":                    {nil, func(r *http.Request) { r.SetBasicAuth("alice", w.aliceKey) }, "key-malformed"},
+		"key without scheme":       {nil, set("Authorization", w.aliceKey), "key-malformed"},
+		"two spaces":               {nil, set("Authorization", "Bearer  "+w.aliceKey), "key-malformed"},
+		"key in upper case":        {nil, bearer(strings.ToUpper(w.aliceKey)), "key-malformed"},
+		"two keys in one":          {nil, bearer(w.aliceKey + ", " + w.bobKey), "key-malformed"},
+		"unknown id":               {nil, bearer(unknownKey), "key-unknown"},
+		"wrong secret":             {nil, bearer(wrongSecret), "key-wrong"},
+		"alice's id, bob's secret": {nil, bearer(w.aliceKey[:22] + w.bobKey[22:]), "key-wrong"},
+		"expired key":              {nil, bearer(expiredText), "key-expired"},
+		"hash instead of the key":  {nil, bearer(w.config.Clients[0].Keys[0].SHA256), "key-malformed"},
+		"both headers":             {nil, both(bearer(w.aliceKey), apiKey(w.aliceKey)), "key-repeated"},
+		"header twice":             {nil, func(r *http.Request) { r.Header["X-Api-Key"] = []string{w.aliceKey, w.aliceKey} }, "key-repeated"},
+		"bearer twice": {nil, func(r *http.Request) {
+			r.Header["Authorization"] = []string{"Bearer " + w.aliceKey, "Bearer " + w.bobKey}
+		}, "key-repeated"},
 		"bob's certificate":         {[]tls.Certificate{w.bob}, bearer(w.aliceKey), "credentials-contradict"},
 		"bob's key":                 {[]tls.Certificate{w.alice}, bearer(w.bobKey), "credentials-contradict"},
 		"good certificate, bad key": {[]tls.Certificate{w.alice}, bearer(wrongSecret), "key-wrong"},
@@ -143,6 +146,7 @@ func (w *world) withIntermediate(t *testing.T, by *gatetest.Authority, uri strin
 }
 
 func TestModesOfAuthentication(t *testing.T) {
+	t.Parallel()
 	upstream := newRecorder(t, result)
 	w := newWorld(t, upstream.address())
 	for _, test := range []struct {
@@ -179,6 +183,7 @@ func TestModesOfAuthentication(t *testing.T) {
 
 // TestCredentialsEndOnOldConnections uses one connection throughout: what was accepted on it is not accepted for ever.
 func TestCredentialsEndOnOldConnections(t *testing.T) {
+	t.Parallel()
 	upstream := newRecorder(t, result)
 	shortKey, short := gatetest.NewKey(t, time.Now().Add(1500*time.Millisecond))
 	w := newWorld(t, upstream.address(), func(w *world) {
