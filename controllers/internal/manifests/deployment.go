@@ -117,11 +117,13 @@ func podSecurityContext(s *v1alpha1.MCPServer) *corev1.PodSecurityContextApplyCo
 		pod.WithFSGroup(*user.FSGroup).WithFSGroupChangePolicy(core.FSGroupChangeOnRootMismatch)
 	}
 	// The server is not root and has no capability, so the kernel must let everybody in its pod have a low port.
-	if port := s.Spec.Transport.Port; port > 0 && port < 1024 {
+	if port := s.Spec.Transport.Port; isLowPort(port) {
 		pod.WithSysctls(corev1.Sysctl().WithName("net.ipv4.ip_unprivileged_port_start").WithValue(strconv.Itoa(int(port))))
 	}
 	return pod
 }
+
+func isLowPort(port int32) bool { return port > 0 && port < 1024 }
 
 // restricted is what the restricted Pod Security Standard asks of a container, and a read-only root filesystem.
 func restricted() *corev1.SecurityContextApplyConfiguration {
@@ -182,7 +184,12 @@ func inputs(p Params) (string, error) {
 			hashes[group.Name] = h
 		}
 	}
+	var transport v1alpha1.Transport
+	if isLowPort(spec.Transport.Port) {
+		transport.Port = spec.Transport.Port
+	}
 	content, err := json.Marshal(v1alpha1.MCPServerSpec{
+		Transport:        transport,
 		Image:            spec.Image,
 		Command:          spec.Command,
 		Args:             spec.Args,

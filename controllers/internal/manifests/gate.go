@@ -31,7 +31,8 @@ func gateContainer(p Params) *corev1.ContainerApplyConfiguration {
 		WithName(GateContainer).
 		WithImage(p.GateImage).
 		WithImagePullPolicy(core.PullIfNotPresent).
-		WithCommand("/authproxy", "serve").
+		// The gate obeys no configuration of another server.
+		WithCommand("/authproxy", "serve", "--server="+p.Server.Namespace+"/"+p.Server.Name).
 		// The soft limit is below the hard one, so that the garbage collector works harder before the kernel kills.
 		WithEnv(corev1.EnvVar().WithName("GOMEMLIMIT").WithValue("224MiB")).
 		WithRestartPolicy(core.ContainerRestartPolicyAlways).

@@ -1,6 +1,7 @@
 package manifests
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -10,8 +11,8 @@ import (
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/controllers/internal/access"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/decision"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
-	"github.com/bartizan-dev/bartizan/internal/policy"
 )
 
 // Sealed is a gate's configuration as the gate's Secret holds it.
@@ -57,43 +58,12 @@ func Seal(c gateconfig.Config) (Sealed, error) {
 	if err != nil {
 		return Sealed{}, err
 	}
-	if _, err := gateconfig.Parse(document); err != nil {
+	_, parseErr := gateconfig.Parse(document)
+	_, compileErr := decision.Compile(c.Policy)
+	if err := errors.Join(parseErr, compileErr); err != nil {
 		return Sealed{}, fmt.Errorf("MCPServer %s/%s: its gates would refuse their configuration: %w", c.Server.Namespace, c.Server.Name, err)
 	}
 	return Sealed{Document: document, Generation: generation}, nil
-}
-
-// Restrict is current without the clients, rules and authorities that next has not any more. Clients that are in both have
-// the keys of next, so that rotations go on. Everything else stays as it is: it is how a server whose spec has a problem
-// is kept running, and no more open than it was.
-func Restrict(current, next gateconfig.Config) gateconfig.Config {
-	c := current
-	c.Status = next.Status
-	c.Authorities = map[string]string{}
-	for namespace := range current.Authorities {
-		if bundle, ok := next.Authorities[namespace]; ok {
-			c.Authorities[namespace] = bundle
-		}
-	}
-	c.Clients = nil
-	for _, client := range next.Clients {
-		if slices.ContainsFunc(current.Clients, func(known gateconfig.Client) bool { return known.Object == client.Object }) {
-			c.Clients = append(c.Clients, client)
-		}
-	}
-	c.Policy = policy.Policy{}
-	for _, rule := range current.Policy.Rules {
-		if i := slices.IndexFunc(next.Policy.Rules, func(wanted policy.Rule) bool { return sameRule(rule, wanted) }); i >= 0 {
-			c.Policy.Rules = append(c.Policy.Rules, rule)
-		}
-	}
-	return c
-}
-
-func sameRule(a, b policy.Rule) bool {
-	return a.ID == b.ID && a.NotAfter.Equal(b.NotAfter) &&
-		slices.Equal(a.Clients, b.Clients) && slices.Equal(a.Tools, b.Tools) && slices.Equal(a.Prompts, b.Prompts) &&
-		slices.Equal(a.Resources, b.Resources) && slices.Equal(a.Methods, b.Methods)
 }
 
 // URL is what clients are told to call.

@@ -10,13 +10,15 @@ import (
 	"strings"
 	"time"
 
+	core "k8s.io/api/core/v1"
+	networking "k8s.io/api/networking/v1"
 	rbac "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 	rbacvalidation "k8s.io/component-helpers/auth/rbac/validation"
-
-	networking "k8s.io/api/networking/v1"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
@@ -272,6 +274,33 @@ func (f *finder) network() {
 	}
 	for i, rule := range network.Egress {
 		f.peers(fmt.Sprintf("spec.network.egress[%d].to", i), rule.To)
+		f.ports(fmt.Sprintf("spec.network.egress[%d].ports", i), rule.Ports)
+	}
+}
+
+func (f *finder) ports(field string, ports []networking.NetworkPolicyPort) {
+	for _, p := range ports {
+		protocol := core.ProtocolTCP
+		if p.Protocol != nil {
+			protocol = *p.Protocol
+		}
+		switch {
+		case protocol != core.ProtocolTCP && protocol != core.ProtocolUDP && protocol != core.ProtocolSCTP:
+			f.add(ReasonNetworkInvalid, field, "%q is no protocol; write TCP, UDP or SCTP", protocol)
+		case p.Port == nil && p.EndPort != nil, p.EndPort != nil && (p.Port.Type != intstr.Int || *p.EndPort < p.Port.IntVal || *p.EndPort > 65535):
+			f.add(ReasonNetworkInvalid, field, "endPort needs a port that is a number and not above it, and is at most 65535")
+		case p.Port != nil && p.Port.Type == intstr.Int && len(validation.IsValidPortNum(int(p.Port.IntVal))) > 0:
+			f.add(ReasonNetworkInvalid, field, "%d is not a port; choose one from 1 to 65535", p.Port.IntVal)
+		case p.Port != nil && p.Port.Type == intstr.String && len(validation.IsValidPortName(p.Port.StrVal)) > 0:
+			f.add(ReasonNetworkInvalid, field, "%q is no name of a port", p.Port.StrVal)
+		}
+	}
+}
+
+// selector checks a label selector, which the API server only checks when it is used.
+func (f *finder) selector(reason, field string, selector *metav1.LabelSelector) {
+	if _, err := metav1.LabelSelectorAsSelector(selector); err != nil {
+		f.add(reason, field, "a label selector is invalid: %v", err)
 	}
 }
 
@@ -280,6 +309,8 @@ func (f *finder) peers(field string, peers []networking.NetworkPolicyPeer) {
 		f.add(ReasonNetworkInvalid, field, "it is empty, which to Kubernetes means everybody; name who")
 	}
 	for _, peer := range peers {
+		f.selector(ReasonNetworkInvalid, field, peer.PodSelector)
+		f.selector(ReasonNetworkInvalid, field, peer.NamespaceSelector)
 		if peer.IPBlock == nil {
 			if peer.PodSelector == nil && peer.NamespaceSelector == nil {
 				f.add(ReasonNetworkInvalid, field, "a peer names nobody; set podSelector, namespaceSelector or ipBlock")

@@ -80,6 +80,9 @@ func (f *finder) pod() {
 			f.add(ReasonNameInvalid, "spec.pod.imagePullSecrets", "%q is no name of a Secret", name)
 		}
 	}
+	for i, constraint := range pod.TopologySpreadConstraints {
+		f.selector(ReasonMetadataInvalid, fmt.Sprintf("spec.pod.topologySpreadConstraints[%d].labelSelector", i), constraint.LabelSelector)
+	}
 	f.classNames(pod)
 	f.volumes(pod)
 	if user := pod.SecurityContext; user != nil {

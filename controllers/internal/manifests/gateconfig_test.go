@@ -1,0 +1,172 @@
+package manifests
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/controllers/internal/access"
+	"github.com/bartizan-dev/bartizan/internal/clientid"
+	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+	"github.com/bartizan-dev/bartizan/internal/keys"
+	"github.com/bartizan-dev/bartizan/internal/policy"
+)
+
+var end = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// who is what package access finds for two clients.
+func who() access.Result {
+	return access.Result{
+		Policy: policy.Policy{Rules: []policy.Rule{
+			{ID: "readers/0", Clients: []string{"agents/assistant", "agents/robot"}, Tools: []string{"read_*"}},
+			{ID: "writers/0", Clients: []string{"agents/assistant"}, Tools: []string{"write"}, NotAfter: end},
+		}},
+		Clients: []gateconfig.Client{
+			{Object: gateconfig.Object{Namespace: "agents", Name: "assistant"}, Keys: []gateconfig.Key{{ID: strings.Repeat("a", 16), SHA256: strings.Repeat("0", 64), NotAfter: end}}},
+			{Object: gateconfig.Object{Namespace: "agents", Name: "robot"}},
+		},
+		Authorities: map[string]string{},
+	}
+}
+
+func config(t *testing.T, s *v1alpha1.MCPServer, who access.Result) gateconfig.Config {
+	t.Helper()
+	c, err := GateConfig(s, "", who, gateconfig.Status{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestGateConfig(t *testing.T) {
+	for _, name := range []string{"minimal", "everything"} {
+		t.Run(name, func(t *testing.T) {
+			sealed, err := Seal(config(t, server(t, name), who()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			compare(t, filepath.Join("testdata", "gateconfig", name+".yaml"), json.RawMessage(sealed.Document))
+		})
+	}
+}
+
+func TestURL(t *testing.T) {
+	for url, want := range map[string]string{
+		"":                           "https://clock.team-a.svc/mcp",
+		"https://mcp.example":        "https://mcp.example/mcp",
+		"https://mcp.example/":       "https://mcp.example/mcp",
+		"https://mcp.example:8443/x": "https://mcp.example:8443/x",
+	} {
+		s := server(t, "minimal")
+		s.Spec.Endpoint = &v1alpha1.Endpoint{URL: url}
+		if got := URL(s); got != want {
+			t.Errorf("%q: got %s, want %s", url, got, want)
+		}
+	}
+}
+
+// TestSealRefusesWhatAGateRefuses: a document that a gate would not take would leave a revoked client in force.
+func TestSealRefusesWhatAGateRefuses(t *testing.T) {
+	for name, change := range map[string]func(*gateconfig.Config){
+		"port":      func(c *gateconfig.Config) { c.Upstream.Port = gateconfig.GatePort },
+		"authority": func(c *gateconfig.Config) { c.Authorities = map[string]string{"agents": "no certificate"} },
+		"clients":   func(c *gateconfig.Config) { c.Clients[0], c.Clients[1] = c.Clients[1], c.Clients[0] },
+		"policy":    func(c *gateconfig.Config) { c.Policy.Rules[1].ID = c.Policy.Rules[0].ID },
+		"status":    func(c *gateconfig.Config) { c.Status.Identities = []string{clientid.Operator} },
+	} {
+		c := config(t, server(t, "minimal"), who())
+		change(&c)
+		if sealed, err := Seal(c); err == nil || len(sealed.Document) > 0 {
+			t.Errorf("%s: sealed %s", name, sealed.Document)
+		}
+	}
+}
+
+// TestNoKeyInTheGatesSecret: what the gate is given tells nobody a key.
+func TestNoKeyInTheGatesSecret(t *testing.T) {
+	key, err := keys.New(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := who()
+	found.Clients[0].Keys = []gateconfig.Key{{ID: key.ID, SHA256: keys.Hash(key.Text), NotAfter: end}}
+	s := server(t, "everything")
+	p := params(s)
+	if p.Gate, err = Seal(config(t, s, found)); err != nil {
+		t.Fatal(err)
+	}
+	children, err := Build(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(children.GateSecret.Data[gateconfig.ConfigFile], []byte(keys.Hash(key.Text))) {
+		t.Error("the gate's Secret does not know the key")
+	}
+	if len(children.GateSecret.Data) != 1 || len(children.GateSecret.StringData) != 0 {
+		t.Error("the gate's Secret has more than the configuration")
+	}
+	secret := strings.TrimPrefix(key.Text, keys.Prefix+key.ID+"_")
+	for _, child := range append(all(children), string(children.GateSecret.Data[gateconfig.ConfigFile])) {
+		content, err := json.Marshal(child)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(content, []byte(secret)) || bytes.Contains(content, []byte(keys.Prefix)) {
+			t.Errorf("%T holds the key", child)
+		}
+	}
+}
+
+func TestGateSecretIsBounded(t *testing.T) {
+	p := params(server(t, "minimal"))
+	p.Gate.Document = make([]byte, maxDocument+1)
+	_, err := Build(p)
+	if err == nil || !strings.Contains(err.Error(), "shorten the MCPAccessPolicies") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestRestrict: a server with a problem in its spec is no more open than it was, revocations are in force, and rotations go on.
+func TestRestrict(t *testing.T) {
+	current := config(t, server(t, "minimal"), who())
+	spoiled := server(t, "minimal")
+	spoiled.Spec.Transport.Port = gateconfig.GatePort
+	spoiled.Spec.Authentication = &v1alpha1.Authentication{
+		APIKeys:            v1alpha1.APIKeys{Mode: v1alpha1.APIKeysDisabled},
+		ClientCertificates: v1alpha1.ClientCertificates{Mode: v1alpha1.ClientCertificatesOptional},
+	}
+	changed := who()
+	rotated := gateconfig.Key{ID: strings.Repeat("b", 16), SHA256: strings.Repeat("1", 64), NotAfter: end}
+	changed.Clients = []gateconfig.Client{
+		{Object: gateconfig.Object{Namespace: "agents", Name: "assistant"}, Keys: []gateconfig.Key{rotated}},
+		{Object: gateconfig.Object{Namespace: "agents", Name: "intruder"}},
+	}
+	changed.Policy.Rules[0].Clients = []string{"agents/assistant", "agents/intruder"}
+	changed.Policy.Rules[0].Tools = []string{"**", "read_*"}
+	changed.Policy.Rules[0].NotAfter = end
+	changed.Policy.Rules[1].Tools = []string{"**"}
+	next, err := GateConfig(spoiled, "", changed, gateconfig.Status{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := Restrict(current, next)
+	want := current
+	want.Clients = changed.Clients[:1]
+	want.Policy.Rules = []policy.Rule{{ID: "readers/0", Clients: []string{"agents/assistant"}, Tools: []string{"read_*"}, NotAfter: end}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if _, err := Seal(got); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff(current, Restrict(current, current)); diff != "" {
+		t.Errorf("nothing changes, and yet (-want +got):\n%s", diff)
+	}
+}

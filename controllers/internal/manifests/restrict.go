@@ -1,0 +1,71 @@
+package manifests
+
+import (
+	"slices"
+	"time"
+
+	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+	"github.com/bartizan-dev/bartizan/internal/policy"
+)
+
+// Restrict is current without the clients, rights and authorities that next has not any more. Clients that are in both have
+// the keys of next, so that rotations go on. Everything else stays as it is: so a server whose spec has a problem is kept
+// running, and no more open than it was.
+func Restrict(current, next gateconfig.Config) gateconfig.Config {
+	c := current
+	c.Status = next.Status
+	c.Authorities = map[string]string{}
+	for namespace := range current.Authorities {
+		if bundle, ok := next.Authorities[namespace]; ok {
+			c.Authorities[namespace] = bundle
+		}
+	}
+	c.Clients = slices.DeleteFunc(slices.Clone(next.Clients), func(client gateconfig.Client) bool {
+		return !slices.ContainsFunc(current.Clients, func(known gateconfig.Client) bool { return known.Object == client.Object })
+	})
+	c.Policy = policy.Policy{}
+	for _, rule := range current.Policy.Rules {
+		i := slices.IndexFunc(next.Policy.Rules, func(wanted policy.Rule) bool { return wanted.ID == rule.ID })
+		if i < 0 {
+			continue
+		}
+		if narrow, ok := common(rule, next.Policy.Rules[i]); ok {
+			c.Policy.Rules = append(c.Policy.Rules, narrow)
+		}
+	}
+	return c
+}
+
+// common is what both rules allow, as far as they are written alike, and whether that is anything.
+func common(a, b policy.Rule) (policy.Rule, bool) {
+	rule := policy.Rule{
+		ID:        a.ID,
+		Clients:   both(a.Clients, b.Clients),
+		Tools:     both(a.Tools, b.Tools),
+		Prompts:   both(a.Prompts, b.Prompts),
+		Resources: both(a.Resources, b.Resources),
+		Methods:   both(a.Methods, b.Methods),
+		NotAfter:  sooner(a.NotAfter, b.NotAfter),
+	}
+	targets := len(rule.Tools) + len(rule.Prompts) + len(rule.Resources) + len(rule.Methods)
+	return rule, len(rule.Clients) > 0 && targets > 0
+}
+
+// both are the strings of a that are in b too.
+func both(a, b []string) []string {
+	var kept []string
+	for _, s := range a {
+		if slices.Contains(b, s) {
+			kept = append(kept, s)
+		}
+	}
+	return kept
+}
+
+// sooner is the earlier of two ends; zero is never.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
