@@ -21,8 +21,8 @@ type invocation struct {
 	only string
 	// dirGiven tells whether the run folder was chosen.
 	dirGiven bool
-	args []string
-	out  io.Writer
+	args     []string
+	out      io.Writer
 }
 
 var commands = map[string]func(context.Context, invocation) error{

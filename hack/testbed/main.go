@@ -87,7 +87,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if !ok {
 		return fmt.Errorf("there is no command %q; see testbed --help", command)
 	}
-	return run(ctx, invocation{Cluster: c, only: *only, args: flags.Args(), out: out})
+	return run(ctx, invocation{Cluster: c, only: *only, dirGiven: *dir != "", args: flags.Args(), out: out})
 }
 
 // open makes a Cluster of a run folder's name.

@@ -1,11 +1,11 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// api is a small client of the API server, for what has to be waited for.
+// api is a small client of the API server, for what has to be made and waited for.
 type api struct {
 	server string
 	client *http.Client
@@ -55,7 +55,7 @@ func newAPI(kubeconfig string) (*api, error) {
 	return &api{
 		server: config.Clusters[0].Cluster.Server,
 		client: &http.Client{
-			Timeout: 5 * time.Second,
+			Timeout: 20 * time.Second,
 			Transport: &http.Transport{
 				DisableKeepAlives: true, // every question is about now, also after the server was restarted
 				TLSClientConfig:   &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13},
@@ -66,27 +66,38 @@ func newAPI(kubeconfig string) (*api, error) {
 
 // get reads a path of the API into out (where out is not nil).
 func (a *api) get(ctx context.Context, path string, out any) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, a.server+path, nil)
+	return a.do(ctx, http.MethodGet, path, nil, out)
+}
+
+// create makes an object, given as YAML, in a collection.
+func (a *api) create(ctx context.Context, collection string, object []byte) error {
+	return a.do(ctx, http.MethodPost, collection, object, nil)
+}
+
+func (a *api) do(ctx context.Context, method, path string, body []byte, out any) error {
+	request, err := http.NewRequestWithContext(ctx, method, a.server+path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
+	request.Header.Set("Accept", "application/json")
+	request.Header.Set("Content-Type", "application/yaml")
 	response, err := a.client.Do(request)
 	if err != nil {
 		return err
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
+	answer, err := io.ReadAll(response.Body)
 	if err != nil {
 		return err
 	}
-	if response.StatusCode != http.StatusOK {
-		first, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
+	if response.StatusCode/100 != 2 {
+		first, _, _ := strings.Cut(strings.TrimSpace(string(answer)), "\n")
 		return fmt.Errorf("%s: %s: %.200s", path, response.Status, first)
 	}
 	if out == nil {
 		return nil
 	}
-	return json.Unmarshal(body, out)
+	return json.Unmarshal(answer, out)
 }
 
 // ready is nil once the API server says that it is, and has made the first namespaces, which it does not wait for.
@@ -110,13 +121,20 @@ func (a *api) condition(ctx context.Context, path, kind string) error {
 	if err := a.get(ctx, path, &object); err != nil {
 		return err
 	}
-	for _, condition := range object.Status.Conditions {
+	if err := object.is(kind); err != nil {
+		return fmt.Errorf("%s is %w", path, err)
+	}
+	return nil
+}
+
+func (c conditions) is(kind string) error {
+	for _, condition := range c.Status.Conditions {
 		if condition.Type == kind {
 			if condition.Status == "True" {
 				return nil
 			}
-			return fmt.Errorf("%s is not %s: %s", path, kind, condition.Message)
+			return fmt.Errorf("not %s: %s", kind, condition.Message)
 		}
 	}
-	return errors.New(path + " is not yet " + kind)
+	return fmt.Errorf("not yet %s", kind)
 }

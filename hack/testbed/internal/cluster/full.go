@@ -2,10 +2,10 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/bartizan-dev/bartizan/hack/testbed/internal/component"
@@ -47,9 +47,8 @@ func (c *Cluster) upFull(ctx context.Context) error {
 		{"namespaces", c.makeNamespaces},
 		{"credentials", c.makeFullCredentials},
 		{"etcd, API server and containerd", c.startCore},
-		{"images", c.loadOwnImages},
+		{"DNS, CustomResourceDefinitions and images", c.loadObjects},
 		{"kubelet, controllers and network", c.startNode},
-		{"cert-manager, external-secrets and DNS", c.startAddons},
 		{"everything ready", func(ctx context.Context, _ map[string]component.Built) error { return c.waitHealthy(ctx) }},
 	}
 	for i, step := range steps {
@@ -159,18 +158,26 @@ func (c *Cluster) startCore(ctx context.Context, built map[string]component.Buil
 	return c.wait(ctx, "containerd serves", 30*time.Second, func(ctx context.Context) error { return c.ctr(ctx, nil, "version") })
 }
 
-// loadOwnImages imports the images that the cluster itself needs while the API server starts.
+// loadObjects waits for the API server and gives it the first objects, while containerd gets the images that the cluster itself needs.
+func (c *Cluster) loadObjects(ctx context.Context, built map[string]component.Built) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	objects := make(chan error, 1)
+	go func() { objects <- c.createObjects(ctx, built) }()
+	err := c.loadOwnImages(ctx, built)
+	if err != nil {
+		cancel()
+	}
+	return errors.Join(err, <-objects)
+}
+
 func (c *Cluster) loadOwnImages(ctx context.Context, built map[string]component.Built) error {
-	var waiting sync.WaitGroup
-	var apiErr error
-	waiting.Go(func() { apiErr = c.waitForAPI(ctx) })
-	defer waiting.Wait()
 	for _, image := range []struct {
 		component component.Component
 		name      string
 		user      string
 	}{{component.Pause, pauseImage, "65532:65532"}, {component.CoreDNS, dnsImage, "0:0"}} {
-		archive, err := c.buildImage(ctx, built, image.component, image.name, image.user)
+		archive, err := c.BuildImage(ctx, built, image.component, image.name, image.user)
 		if err != nil {
 			return err
 		}
@@ -178,17 +185,19 @@ func (c *Cluster) loadOwnImages(ctx context.Context, built map[string]component.
 			return err
 		}
 	}
-	waiting.Wait()
-	return apiErr
+	return nil
 }
 
-// startNode starts the parts that need the API server.
-func (c *Cluster) startNode(_ context.Context, built map[string]component.Built) error {
+// startNode starts the parts that need the API server and its objects.
+func (c *Cluster) startNode(ctx context.Context, built map[string]component.Built) error {
 	kubernetes := built[component.Kubernetes.Name].Binary
 	kubelet, err := c.kubeletSpec(kubernetes)
 	if err != nil {
 		return err
 	}
+	externalSecrets := c.inner("external-secrets", built[component.ExternalSecrets.Name].Binary,
+		"--enable-leader-election=false", "--metrics-addr=0", "--live-addr=0", "--concurrent=4")
+	externalSecrets.Env = []string{"KUBECONFIG=" + c.path("pki/externalsecrets.kubeconfig")}
 	for _, spec := range []process.Spec{
 		kubelet,
 		c.controllerManagerSpec(kubernetes),
@@ -198,12 +207,26 @@ func (c *Cluster) startNode(_ context.Context, built map[string]component.Built)
 		c.inner("kube-proxy", kubernetes, "kube-proxy", "--proxy-mode=nftables", "--conntrack-max-per-core=0", "--hostname-override="+nodeName,
 			"--cluster-cidr="+podCIDR, "--kubeconfig="+c.path("pki/kube-proxy.kubeconfig"),
 			"--metrics-bind-address=127.0.0.1:10249", "--healthz-bind-address=127.0.0.1:10256"),
+		c.inner("cert-manager", built[component.CertManager.Name].Binary, "--kubeconfig="+c.path("pki/certmanager.kubeconfig")),
+		externalSecrets,
 	} {
 		if err := c.start(spec); err != nil {
 			return err
 		}
 	}
-	return nil
+	// kube-router ends where its node is missing.
+	client, err := newAPI(c.Kubeconfig())
+	if err != nil {
+		return err
+	}
+	if err := c.wait(ctx, "the kubelet registers its node", time.Minute, func(ctx context.Context) error {
+		return client.get(ctx, "/api/v1/nodes/"+nodeName, nil)
+	}); err != nil {
+		return err
+	}
+	return c.start(c.inner("kube-router", built[component.KubeRouter.Name].Binary, "--kubeconfig="+c.path("pki/kuberouter.kubeconfig"),
+		"--hostname-override="+nodeName, "--run-router=false", "--run-service-proxy=false", "--run-firewall=true", "--metrics-port=0",
+		"--service-cluster-ip-range="+serviceCIDR))
 }
 
 // inner is a part that runs inside the namespaces.

@@ -21,8 +21,8 @@ const (
 	dnsImage   = "testbed.bartizan.dev/coredns:1.14.3"
 )
 
-// buildImage puts a component's binary into an image, and returns the archive. It is kept beside the binary.
-func (c *Cluster) buildImage(ctx context.Context, built map[string]component.Built, from component.Component, name, user string) (string, error) {
+// BuildImage puts a component's binary into an image, and returns the archive. It is kept beside the binary.
+func (c *Cluster) BuildImage(ctx context.Context, built map[string]component.Built, from component.Component, name, user string) (string, error) {
 	binary := built[from.Name].Binary
 	archive := binary + ".tar"
 	if _, err := os.Stat(archive); err == nil {

@@ -185,6 +185,13 @@ func (c *Cluster) nodeReady(ctx context.Context, client *api) error {
 	if err := client.condition(ctx, "/api/v1/nodes/"+nodeName, "Ready"); err != nil {
 		return err
 	}
+	var pods struct{ Items []struct{} } // as the kubelet itself knows them: none until it can serve logs and exec
+	if err := client.get(ctx, "/api/v1/nodes/"+nodeName+"/proxy/pods", &pods); err != nil {
+		return err
+	}
+	if len(pods.Items) == 0 {
+		return errors.New("the kubelet does not know its pods yet")
+	}
 	return client.condition(ctx, "/apis/apps/v1/namespaces/kube-system/deployments/coredns", "Available")
 }
 

@@ -228,9 +228,13 @@ func (b *Builder) copyCRDs(ctx context.Context, c Component, source, to string) 
 	if err != nil {
 		return fmt.Errorf("finding the CRDs of %s: %w", c.Name, err)
 	}
-	files, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(module)), c.CRDFolder, "*_*.yaml"))
-	if err != nil || len(files) == 0 {
-		return fmt.Errorf("%s has no CRDs in %s of %s", c.Name, c.CRDFolder, c.CRDModule)
+	var files []string
+	for _, pattern := range c.CRDs {
+		matches, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(module)), pattern))
+		if err != nil || len(matches) == 0 {
+			return fmt.Errorf("%s has no CRDs at %s of %s", c.Name, pattern, c.CRDModule)
+		}
+		files = append(files, matches...)
 	}
 	if err := os.MkdirAll(to, 0o755); err != nil {
 		return err

@@ -25,8 +25,9 @@ type Component struct {
 	Usually time.Duration
 	// LDFlags are added to the linker's.
 	LDFlags string
-	// CRDs is where its CustomResourceDefinitions are: a module and a folder in it. Both are empty where it has none.
-	CRDModule, CRDFolder string
+	// CRDModule has its CustomResourceDefinitions, in the files that CRDs name (as patterns), below its root. It is empty where there are none.
+	CRDModule string
+	CRDs      []string
 	// Patch says that it is built from a changed copy of a module. See patch.go.
 	Patch *Patch
 }
@@ -42,13 +43,20 @@ var (
 	}
 	Pause       = Component{Name: "pause", Usually: 2 * time.Second}
 	Images      = Component{Name: "images", Source: "../images", Usually: 5 * time.Second}
+	Probe       = Component{Name: "probe", Usually: 5 * time.Second}
 	KubeRouter  = Component{Name: "kuberouter", Usually: 10 * time.Second}
 	CoreDNS     = Component{Name: "coredns", Usually: 15 * time.Second}
 	CertManager = Component{
-		Name: "certmanager", Usually: 25 * time.Second, CRDModule: "github.com/cert-manager/cert-manager", CRDFolder: "deploy/crds",
+		Name: "certmanager", Usually: 25 * time.Second, CRDModule: "github.com/cert-manager/cert-manager",
+		CRDs: []string{"deploy/crds/cert-manager.io_*.yaml"}, // not those of ACME, which it does not run
 	}
 	ExternalSecrets = Component{
-		Name: "externalsecrets", Usually: 70 * time.Second, CRDModule: "github.com/external-secrets/external-secrets", CRDFolder: "config/crds/bases",
+		Name: "externalsecrets", Usually: 70 * time.Second, CRDModule: "github.com/external-secrets/external-secrets",
+		CRDs: []string{
+			"config/crds/bases/external-secrets.io_*.yaml", "config/crds/bases/generators.external-secrets.io_fakes.yaml",
+			"config/crds/bases/generators.external-secrets.io_passwords.yaml", "config/crds/bases/generators.external-secrets.io_generatorstates.yaml",
+			"config/crds/bases/generators.external-secrets.io_clustergenerators.yaml",
+		},
 		Patch: &externalSecretsPatch,
 	}
 )
@@ -56,7 +64,7 @@ var (
 // KubernetesVersion is the version of every Kubernetes part; components/kubernetes/go.mod pins the same.
 const KubernetesVersion = "v1.36.3"
 
-// All returns every component, in the order in which they are compiled.
+// All returns every component but the self test's, in the order in which they are compiled.
 func All() []Component {
 	return []Component{Kubernetes, KubeRouter, CoreDNS, CertManager, ExternalSecrets, Images, Pause}
 }
@@ -130,7 +138,7 @@ func (b *Builder) source(c Component) string {
 // and the way of building.
 func (b *Builder) key(c Component) (string, error) {
 	hash := sha256.New()
-	fmt.Fprintln(hash, runtime.Version(), runtime.GOOS, runtime.GOARCH, strings.Join(b.flags(c), " "), c.CRDModule, c.CRDFolder)
+	fmt.Fprintln(hash, runtime.Version(), runtime.GOOS, runtime.GOARCH, strings.Join(b.flags(c), " "), c.CRDModule, c.CRDs)
 	if c.Patch != nil {
 		fmt.Fprintf(hash, "%+v\n", *c.Patch)
 	}

@@ -1,0 +1,3 @@
+module github.com/bartizan-dev/bartizan/hack/testbed/components/probe
+
+go 1.26.0
