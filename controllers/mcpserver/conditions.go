@@ -1,7 +1,6 @@
 package mcpserver
 
 import (
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
@@ -56,6 +55,9 @@ var parts = []string{
 	v1alpha1.ConditionIsolated,
 }
 
+// order is the order of conditions in a status.
+var order = append([]string{v1alpha1.ConditionReady, v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled}, parts...)
+
 // finding is what one look at the server found about one condition.
 type finding struct {
 	status  metav1.ConditionStatus
@@ -69,38 +71,13 @@ func unknown(reason, message string) finding {
 	return finding{metav1.ConditionUnknown, reason, message}
 }
 
-// set puts findings into conditions, with the times of those that did not change. Reconciling and Stalled are there only
-// while they are true, as kstatus has it.
-func set(conditions []metav1.Condition, generation int64, now metav1.Time, findings map[string]finding) []metav1.Condition {
-	updated := make([]metav1.Condition, 0, len(findings))
-	for i := range conditions {
-		if _, found := findings[conditions[i].Type]; found {
-			updated = append(updated, conditions[i])
-		}
-	}
-	order := append([]string{v1alpha1.ConditionReady, v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled}, parts...)
+// asConditions returns the findings in their order.
+func asConditions(findings map[string]finding) []metav1.Condition {
+	var all []metav1.Condition
 	for _, kind := range order {
-		f, found := findings[kind]
-		if !found {
-			continue
+		if f, found := findings[kind]; found {
+			all = append(all, metav1.Condition{Type: kind, Status: f.status, Reason: f.reason, Message: f.message})
 		}
-		meta.SetStatusCondition(&updated, metav1.Condition{
-			Type: kind, Status: f.status, Reason: f.reason, Message: shorten(f.message), ObservedGeneration: generation, LastTransitionTime: now,
-		})
 	}
-	return updated
-}
-
-// maxMessage bounds a condition's message, in bytes: the API allows 32 KiB, people read less.
-const maxMessage = 2048
-
-func shorten(message string) string {
-	if len(message) <= maxMessage {
-		return message
-	}
-	cut := maxMessage - len(" …")
-	for cut > 0 && message[cut]&0xC0 == 0x80 {
-		cut--
-	}
-	return message[:cut] + " …"
+	return all
 }

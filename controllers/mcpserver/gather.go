@@ -38,10 +38,11 @@ type observed struct {
 	gateSecret        *corev1.Secret
 	certificate       *certmanager.Certificate
 	certificateSecret *corev1.Secret
-	issuer            *certmanager.Issuer
-	groups            []group
-	deployment        *appsv1.Deployment
-	pods              []corev1.Pod
+	// issuer is looked up only while the certificate is not issued.
+	issuer     *certmanager.Issuer
+	groups     []group
+	deployment *appsv1.Deployment
+	pods       []corev1.Pod
 	// caBundle vouches for the serving certificate.
 	caBundle string
 	// account is the user's own ServiceAccount, when the spec names one.
@@ -63,8 +64,8 @@ type group struct {
 	store *externalsecrets.SecretStore
 }
 
-// gather reads everything. It reads caches, but for single objects that belong to users: their ServiceAccount, and a store
-// that does not deliver.
+// gather reads everything. It reads caches, but for single objects that belong to users: their ServiceAccount, and an
+// issuer or a store that does not deliver.
 func (r *Reconciler) gather(ctx context.Context, server *v1alpha1.MCPServer) (*observed, error) {
 	o := &observed{
 		server: server, now: r.Now(),
@@ -127,10 +128,18 @@ func (r *Reconciler) gatherCertificate(ctx context.Context, o *observed) error {
 	if o.certificate, err = get(ctx, r.Client, o.server.Namespace, name, &certmanager.Certificate{}); err != nil {
 		return err
 	}
+	if issued(o) {
+		return nil
+	}
 	if group, kind, issuer := issuerOf(o.server); group == certmanager.SchemeGroupVersion.Group && kind == certmanager.IssuerKind {
-		o.issuer, err = get(ctx, r.Client, o.server.Namespace, issuer, &certmanager.Issuer{})
+		o.issuer, err = get(ctx, r.Live, o.server.Namespace, issuer, &certmanager.Issuer{})
 	}
 	return err
+}
+
+// issued says whether the serving certificate is there.
+func issued(o *observed) bool {
+	return o.certificate != nil && leaf(o.certificateSecret) != nil
 }
 
 // issuerOf names the issuer of a server's certificate.

@@ -33,7 +33,7 @@ import (
 // +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=roles;rolebindings,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=cert-manager.io,resources=certificates,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups=cert-manager.io,resources=issuers,verbs=get;list;watch
+// +kubebuilder:rbac:groups=cert-manager.io,resources=issuers,verbs=get
 // +kubebuilder:rbac:groups=external-secrets.io,resources=externalsecrets,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=external-secrets.io,resources=secretstores,verbs=get
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
@@ -151,7 +151,7 @@ func (r *Reconciler) after(server types.NamespacedName, o *observed, a applied, 
 
 // foreignMissing says whether the server waits for an object of a user that no watch shows.
 func foreignMissing(o *observed) bool {
-	if len(consent(o)) > 0 {
+	if len(consent(o)) > 0 || (o.certManager && !issued(o)) {
 		return true
 	}
 	for _, g := range o.groups {

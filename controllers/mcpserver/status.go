@@ -16,6 +16,7 @@ import (
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	ac "github.com/bartizan-dev/bartizan/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/controllers/internal/conditions"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
 )
 
@@ -35,7 +36,7 @@ func summarize(o *observed, p plan, a applied, d distribution, s Settings) v1alp
 	old := o.server.Status
 	status := v1alpha1.MCPServerStatus{
 		ObservedGeneration: o.server.Generation,
-		Conditions:         set(old.Conditions, o.server.Generation, metav1.NewTime(o.now), findings),
+		Conditions:         conditions.Set(old.Conditions, o.server.Generation, metav1.NewTime(o.now), asConditions(findings)...),
 		URL:                manifests.URL(o.server),
 		Clients:            count(len(o.who.Clients)),
 		Replicas:           new(int32),
@@ -314,21 +315,22 @@ func (r *Reconciler) writeStatus(ctx context.Context, o *observed, status v1alph
 	return nil
 }
 
-// tell emits events for conditions that changed their status, or their reason while they are bad.
-func (r *Reconciler) tell(o *observed, conditions []metav1.Condition) {
+// tell emits events for conditions that changed their status, or their reason while they are not true.
+func (r *Reconciler) tell(o *observed, after []metav1.Condition) {
+	before := o.server.Status.Conditions
+	stalled := meta.IsStatusConditionTrue(after, v1alpha1.ConditionStalled)
 	for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionIsolated} {
-		was, is := meta.FindStatusCondition(o.server.Status.Conditions, kind), meta.FindStatusCondition(conditions, kind)
-		if is == nil || (was != nil && was.Status == is.Status && (was.Reason == is.Reason || is.Status == metav1.ConditionTrue)) {
+		c := meta.FindStatusCondition(after, kind)
+		if c == nil || !conditions.Changed(before, after, kind) {
 			continue
 		}
-		bad := meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionStalled) || (kind == v1alpha1.ConditionIsolated && is.Status == metav1.ConditionFalse)
-		if kind == v1alpha1.ConditionIsolated && !bad && was == nil {
-			continue // nothing happened yet
-		}
 		severity := corev1.EventTypeNormal
-		if bad {
+		switch {
+		case kind == v1alpha1.ConditionReady && stalled, kind == v1alpha1.ConditionIsolated && c.Status == metav1.ConditionFalse:
 			severity = corev1.EventTypeWarning
+		case kind == v1alpha1.ConditionIsolated && !meta.IsStatusConditionFalse(before, kind):
+			continue // nothing was wrong before
 		}
-		r.Events.Eventf(o.server, nil, severity, is.Reason, "Reconcile", "%s", is.Message)
+		r.Events.Eventf(o.server, nil, severity, c.Reason, "Reconcile", "%s", c.Message)
 	}
 }

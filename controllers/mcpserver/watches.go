@@ -79,7 +79,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		Watches(&networkingv1.NetworkPolicy{}, mapped(r.byNetworkPolicy)).
 		Watches(&corev1.Service{}, mapped(r.byService)).
 		Watches(&discoveryv1.EndpointSlice{}, mapped(r.everyServer), builder.WithPredicates(addressesChanged())).
-		Watches(&v1alpha1.MCPAccessPolicy{}, mapped(r.byPolicy)).
+		Watches(&v1alpha1.MCPAccessPolicy{}, mapped(r.byPolicy), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.MCPClient{}, mapped(byClient)).
 		WatchesRawSource(source.Channel(r.all, mapped(r.everyServer))).
 		WatchesRawSource(source.Channel(r.next, &handler.EnqueueRequestForObject{})).
@@ -94,10 +94,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		if !served {
 			return nil
 		}
-		if err := c.Watch(source.Kind[client.Object](mgr.GetCache(), &certmanager.Certificate{}, owner)); err != nil {
-			return err
-		}
-		return c.Watch(source.Kind[client.Object](mgr.GetCache(), &certmanager.Issuer{}, mapped(r.byIssuer)))
+		return c.Watch(source.Kind[client.Object](mgr.GetCache(), &certmanager.Certificate{}, owner))
 	}); err != nil {
 		return err
 	}
@@ -202,13 +199,6 @@ func (r *Reconciler) byPolicy(ctx context.Context, object client.Object) []recon
 	policy := object.(*v1alpha1.MCPAccessPolicy).DeepCopy()
 	policy.DeletionTimestamp = nil // what is going concerns its servers most
 	return r.servers(ctx, policy.Namespace, func(server *v1alpha1.MCPServer) bool { return access.Selects(policy, server) })
-}
-
-func (r *Reconciler) byIssuer(ctx context.Context, object client.Object) []reconcile.Request {
-	return r.servers(ctx, object.GetNamespace(), func(server *v1alpha1.MCPServer) bool {
-		_, _, name := issuerOf(server)
-		return name == object.GetName()
-	})
 }
 
 // byNetworkPolicy asks for the owner of a policy, or for the servers whose pods a foreign one selects.

@@ -1,0 +1,87 @@
+// Command manager is the operator.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/bartizan-dev/bartizan/controllers"
+)
+
+// Rights of the process itself: leader election in its own namespace, and asking who may read its metrics.
+//
+// +kubebuilder:rbac:groups=coordination.k8s.io,namespace=bartizan-system,resources=leases,verbs=get;create;update;patch
+// +kubebuilder:rbac:groups=events.k8s.io,namespace=bartizan-system,resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
+// +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
+
+func main() {
+	if err := run(ctrl.SetupSignalHandler(), os.Args[1:], os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "manager:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, out io.Writer) error {
+	o, err := parse(args, out)
+	if err == flag.ErrHelp {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&o.log)))
+	kubernetes, err := ctrl.GetConfig()
+	if err != nil {
+		return fmt.Errorf("find the cluster: %w; run in a pod, or set KUBECONFIG or --kubeconfig", err)
+	}
+	mgr, err := newManager(kubernetes, o)
+	if err != nil {
+		return err
+	}
+	if err := controllers.Setup(ctx, mgr, o.controllers); err != nil {
+		return err
+	}
+	return mgr.Start(ctx)
+}
+
+func newManager(kubernetes *rest.Config, o options) (ctrl.Manager, error) {
+	kubernetes.QPS, kubernetes.Burst = 100, 200
+	kubernetes.UserAgent = "bartizan-manager"
+	mgr, err := ctrl.NewManager(kubernetes, ctrl.Options{
+		Scheme: controllers.Scheme(),
+		Cache:  controllers.CacheOptions(o.controllers.Namespace, o.controllers.WatchNamespaces),
+		Client: client.Options{FieldValidation: "Strict"},
+		Metrics: server.Options{
+			BindAddress: o.metricsAddress, SecureServing: true, CertDir: o.metricsCertificates,
+			FilterProvider: filters.WithAuthenticationAndAuthorization,
+		},
+		HealthProbeBindAddress:        o.probeAddress,
+		LeaderElection:                o.leaderElect,
+		LeaderElectionID:              "manager.bartizan.dev",
+		LeaderElectionNamespace:       o.controllers.Namespace,
+		LeaderElectionReleaseOnCancel: true,
+		Controller:                    config.Controller{ReconciliationTimeout: 2 * time.Minute, EnableWarmup: ptr.To(true)},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reach the cluster: %w; are the CustomResourceDefinitions of bartizan.dev installed?", err)
+	}
+	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return nil, err
+	}
+	return mgr, mgr.AddReadyzCheck("ping", healthz.Ping)
+}

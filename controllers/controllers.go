@@ -1,0 +1,159 @@
+// Package controllers puts the operator's controllers together.
+package controllers
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	externalsecrets "github.com/external-secrets/external-secrets/apis/externalsecrets/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/controllers/accesspolicy"
+	"github.com/bartizan-dev/bartizan/controllers/authority"
+	"github.com/bartizan-dev/bartizan/controllers/internal/gates"
+	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
+	"github.com/bartizan-dev/bartizan/controllers/internal/optional"
+	"github.com/bartizan-dev/bartizan/controllers/mcpclient"
+	"github.com/bartizan-dev/bartizan/controllers/mcpserver"
+)
+
+// Scheme returns all kinds that the operator works with.
+func Scheme() *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		clientgoscheme.AddToScheme, v1alpha1.AddToScheme, certmanager.AddToScheme, externalsecrets.AddToScheme,
+	} {
+		utilruntime.Must(add(scheme))
+	}
+	return scheme
+}
+
+// Options are what the operator's administrator decides.
+type Options struct {
+	// Namespace is the operator's own, with its certificates.
+	Namespace string
+	// PodLabels select the operator's pods.
+	PodLabels map[string]string
+	// GateImage is the image of the gate, by digest.
+	GateImage string
+	// WatchNamespaces are the namespaces that are looked after; none means all.
+	WatchNamespaces []string
+	// GrantableRules are the rights that a server may be given in its namespace.
+	GrantableRules []rbacv1.PolicyRule
+	// IssuerKinds are namespaced kinds of issuers that may issue serving certificates, beside cert-manager's Issuer.
+	IssuerKinds []schema.GroupKind
+	// ClusterDomain is the DNS domain of Services.
+	ClusterDomain string
+	// ClusterRanges are public addresses that belong to the cluster.
+	ClusterRanges []netip.Prefix
+	// RolloutBudget is how many servers at most roll at once because the operator changed.
+	RolloutBudget int
+	// Rest is how often a server is looked at when nothing happens, Retry how often what no watch shows; zero: 5 minutes
+	// and 15 seconds.
+	Rest, Retry time.Duration
+	// Gates asks gates for their status; nil: over the network.
+	Gates gates.Reader
+	// Now is the clock; nil: the machine's.
+	Now func() time.Time
+}
+
+// Validate finds what cannot work.
+func (o Options) Validate() error {
+	switch {
+	case !manifests.Pinned(o.GateImage):
+		return fmt.Errorf("the gate's image %q is not an image by digest; write registry/name@sha256: and the 64 digits of the digest", o.GateImage)
+	case len(o.PodLabels) == 0:
+		return errors.New("no labels select the operator's pods: network policies would let nobody read the gates' status")
+	case o.RolloutBudget < 1:
+		return errors.New("the rollout budget must be at least 1: with less no server would ever get a new gate")
+	}
+	for i, rule := range o.GrantableRules {
+		if slices.Contains(slices.Concat(rule.Verbs, rule.APIGroups, rule.Resources), rbacv1.VerbAll) {
+			return fmt.Errorf("grantable rule %d has a wildcard; name verbs, groups and resources", i+1)
+		}
+	}
+	return nil
+}
+
+func (o Options) settings() mcpserver.Settings {
+	return mcpserver.Settings{
+		Namespace: o.Namespace, GateImage: o.GateImage,
+		Operator:      manifests.Operator{Namespace: o.Namespace, PodLabels: o.PodLabels},
+		Options:       manifests.Options{GrantableRules: o.GrantableRules, Issuers: o.IssuerKinds},
+		ClusterDomain: o.ClusterDomain, ClusterRanges: o.ClusterRanges,
+		Rest: cmp.Or(o.Rest, 5*time.Minute), Retry: cmp.Or(o.Retry, 15*time.Second),
+	}
+}
+
+// Setup registers all controllers with a manager whose caches are those of CacheOptions.
+func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
+	if err := o.Validate(); err != nil {
+		return err
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Gates == nil {
+		o.Gates = gates.New(authority.Credentials(mgr.GetClient(), o.Namespace))
+	}
+	apis, err := optional.New(mgr,
+		optional.API{
+			Name: "cert-manager", Version: certmanager.SchemeGroupVersion, Resources: []string{"certificates", "issuers"},
+			Cached: []client.Object{&certmanager.Certificate{}, &certmanager.Issuer{}},
+		},
+		optional.API{
+			Name: "external-secrets", Version: externalsecrets.SchemeGroupVersion, Resources: []string{"externalsecrets", "secretstores"},
+			Cached: []client.Object{&externalsecrets.ExternalSecret{}},
+		},
+	)
+	if err != nil {
+		return err
+	}
+	type controller struct {
+		name  string
+		setup func() error
+	}
+	for _, c := range []controller{
+		{"optional APIs", func() error { return apis.SetupWithManager(mgr) }},
+		{"authority", func() error {
+			return (&authority.Reconciler{
+				Client: mgr.GetClient(), Live: mgr.GetAPIReader(), APIs: apis, Namespace: o.Namespace,
+			}).SetupWithManager(ctx, mgr)
+		}},
+		{"MCPServer", func() error {
+			return (&mcpserver.Reconciler{
+				Client: mgr.GetClient(), Live: mgr.GetAPIReader(), APIs: apis, Gates: o.Gates, Events: mgr.GetEventRecorder("mcpserver"),
+				Budget: mcpserver.NewBudget(o.RolloutBudget), Settings: o.settings(), Now: o.Now,
+			}).SetupWithManager(ctx, mgr)
+		}},
+		{"MCPClient", func() error {
+			return (&mcpclient.Reconciler{
+				Client: mgr.GetClient(), Live: mgr.GetAPIReader(), APIs: apis, Recorder: mgr.GetEventRecorder("mcpclient"),
+				WatchNamespaces: o.WatchNamespaces, Clock: o.Now,
+			}).SetupWithManager(ctx, mgr)
+		}},
+		{"MCPAccessPolicy", func() error {
+			return (&accesspolicy.Reconciler{
+				Client: mgr.GetClient(), Recorder: mgr.GetEventRecorder("mcpaccesspolicy"), WatchNamespaces: o.WatchNamespaces, Clock: o.Now,
+			}).SetupWithManager(ctx, mgr)
+		}},
+	} {
+		if err := c.setup(); err != nil {
+			return fmt.Errorf("set up the controller of %s: %w", c.name, err)
+		}
+	}
+	return nil
+}
