@@ -107,8 +107,8 @@ func (c *cluster) allImages(ctx context.Context, images map[string]string) error
 
 // The images that config/ names, before they are replaced by digests.
 const (
-	managerPlaceholder = "MANAGER_PLACEHOLDER"
-	gatePlaceholder    = "GATE_PLACEHOLDER"
+	managerPlaceholder = "bartizan-dev/manager:unset"
+	gatePlaceholder    = "bartizan-dev/authproxy:unset"
 	operatorNamespace  = "bartizan-system"
 	operatorDeployment = "deployment/bartizan-controller-manager"
 )

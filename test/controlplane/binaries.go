@@ -7,10 +7,29 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"testing"
 )
 
 // programs returns the beginning of the command line of a program by its name.
 type programs func(name string) []string
+
+var found = sync.OnceValues(find)
+
+// Kubectl runs kubectl without a cluster, as "kubectl kustomize" does, and returns its output.
+func Kubectl(t testing.TB, arguments ...string) []byte {
+	t.Helper()
+	programs, err := found()
+	if err != nil {
+		t.Fatalf("control plane: %v", err)
+	}
+	argv := append(programs("kubectl"), arguments...)
+	output, err := command(argv[0], argv[1:]...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []byte(output)
+}
 
 // find finds etcd and the Kubernetes programs: in the folder that $KUBEBUILDER_ASSETS names, or else in what the testbed has
 // compiled, or compiles now, which takes minutes the first time.

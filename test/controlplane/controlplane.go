@@ -99,7 +99,7 @@ func Start(t testing.TB, options ...Option) *rest.Config {
 }
 
 func start(s settings) (*server, *rest.Config, error) {
-	programs, err := find()
+	programs, err := found()
 	if err != nil {
 		return nil, nil, err
 	}
