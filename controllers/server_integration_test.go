@@ -1,0 +1,53 @@
+package controllers_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bartizan-dev/bartizan/test/controlplane"
+)
+
+// quiet waits until an operator has written nothing for a while.
+func (w *world) quiet(c *writes, while time.Duration) {
+	w.t.Helper()
+	last, since := -1, time.Now()
+	controlplane.Eventually(w.t, soon+while, func(context.Context) error {
+		if n := len(c.all()); n != last {
+			last, since = n, time.Now()
+		}
+		if time.Since(since) < while {
+			return fmt.Errorf("it goes on writing, the last was %s", strings.Join(c.all()[max(0, last-5):], ", "))
+		}
+		return nil
+	})
+}
+
+func TestIntegrationServerBecomesReady(t *testing.T) {
+	w := newWorld(t)
+	w.everybody()
+	c := &writes{}
+	w.run(c.use)
+	w.create(w.server("weather"))
+	w.ready("weather")
+	w.quiet(c, 3*time.Second)
+
+	t.Run("order of creation", func(t *testing.T) {
+		kinds := c.kinds()
+		order := []string{
+			"networkpolicies/weather", "serviceaccounts/weather", "certificates/weather-tls", "secrets/weather-gate",
+			"deployments/weather", "services/weather", "poddisruptionbudgets/weather",
+		}
+		last := -1
+		for _, kind := range order {
+			i := slices.Index(kinds, kind)
+			if i <= last {
+				t.Errorf("%s was not written after %v\nwritten: %s", kind, order[:slices.Index(order, kind)], strings.Join(kinds, "\n"))
+			}
+			last = max(last, i)
+		}
+	})
+}
