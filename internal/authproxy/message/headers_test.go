@@ -117,6 +117,7 @@ func TestCheckHeaders(t *testing.T) {
 		{"initialize for an older one", initialize("2025-06-18"), header(), second, nil, "revision"},
 		{"initialize for the oldest", initialize("2024-11-05"), header(), first, nil, "revision"},
 		{"initialize where sessions are not offered", initialize("2025-11-25"), header(), newest, nil, "revision"},
+		{"initialize for a later one where sessions are not offered", initialize("2030-01-01"), header(), newest, nil, "revision"},
 		{"initialize with a header", initialize("2025-11-25"), header(v, "2025-11-25"), second, http.Header{HeaderRevision: {"2025-11-25"}}, ""},
 		{"initialize with an unknown header", initialize("2025-11-25"), header(v, "2025-03-26"), first, nil, "revision"},
 	} {
