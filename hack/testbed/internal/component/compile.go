@@ -94,8 +94,25 @@ func (b *Builder) cached(c Component) (Built, bool, error) {
 	if c.CRDModule != "" {
 		built.CRDs = filepath.Join(folder, "crds")
 	}
-	_, err = os.Stat(built.Binary)
-	return built, err == nil, nil
+	if _, err = os.Stat(built.Binary); err != nil {
+		return built, false, nil
+	}
+	now := time.Now()
+	_ = os.Chtimes(folder, now, now) // for prune
+	return built, true, nil
+}
+
+// unused is for how long a binary is kept that nobody asks for.
+const unused = 14 * 24 * time.Hour
+
+// prune removes the binaries of earlier versions of a component.
+func (b *Builder) prune(c Component) {
+	folders, _ := filepath.Glob(filepath.Join(b.Cache, "bin", c.Name+"-*"))
+	for _, folder := range folders {
+		if info, err := os.Stat(folder); err == nil && time.Since(info.ModTime()) > unused {
+			_ = os.RemoveAll(folder)
+		}
+	}
 }
 
 // lock waits until no other process compiles.
@@ -169,6 +186,7 @@ func (b *Builder) compile(ctx context.Context, c Component, begin time.Time, lef
 	if err := os.Rename(draft, folder); err != nil {
 		return Built{}, err
 	}
+	b.prune(c)
 	b.Say("%s: compiled in %s (%s since the start)", c.Name, round(time.Since(started)), round(time.Since(begin)))
 	built, _, err := b.cached(c)
 	return built, err

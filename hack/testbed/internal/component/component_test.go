@@ -78,6 +78,15 @@ func TestBuildOnceAndThenNever(t *testing.T) {
 	if _, err := os.Stat(built["one"].Binary); err != nil {
 		t.Fatal(err)
 	}
+	stale := filepath.Join(b.Cache, "bin", "one-0123456789ab")
+	write(t, filepath.Join(stale, "one"), "")
+	if err := os.Chtimes(stale, time.Now(), time.Now().Add(-2*unused)); err != nil {
+		t.Fatal(err)
+	}
+	b.prune(c)
+	if _, err := os.Stat(stale); err == nil {
+		t.Error("a binary that nobody has used for long is kept")
+	}
 	t.Setenv("PATH", "") // nothing can be compiled any more
 	again, err := b.Build(ctx, c)
 	if err != nil {
