@@ -92,10 +92,14 @@ func (d dice) server() *v1alpha1.MCPServer {
 func (d dice) resources() core.ResourceRequirements {
 	list := func() core.ResourceList {
 		l := core.ResourceList{}
-		for _, name := range []core.ResourceName{core.ResourceCPU, core.ResourceMemory, "example.com/gpu"} {
+		for _, name := range []core.ResourceName{core.ResourceCPU, core.ResourceMemory, core.ResourceEphemeralStorage} {
 			if d.one(2) {
 				l[name] = resource.MustParse(mostly(d, []string{"1", "2Gi", "10m", "0"}, "-1"))
 			}
+		}
+		if d.one(4) {
+			name := mostly(d, []core.ResourceName{"example.com/gpu", "hugepages-2Mi"}, "pods", "storage", "kubernetes.io/x", "a b/c", "requests.example.com/gpu", "hugepages-", "hugepages-x")
+			l[name] = resource.MustParse(mostly(d, []string{"2Mi", "4Mi"}, "10m", "1", "-1"))
 		}
 		return l
 	}

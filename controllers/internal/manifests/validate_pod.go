@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	core "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 
@@ -52,17 +53,41 @@ func (f *finder) resources() {
 		of    core.ResourceList
 	}{{"limits", spec.Limits}, {"requests", spec.Requests}} {
 		for _, name := range slices.Sorted(maps.Keys(list.of)) {
-			if q := list.of[name]; q.Sign() < 0 {
-				f.add(ReasonResourcesInvalid, fmt.Sprintf("spec.resources.%s[%s]", list.field, name), "%s is negative", q.String())
-			}
+			f.quantity(fmt.Sprintf("spec.resources.%s[%s]", list.field, name), name, list.of[name])
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(spec.Requests)) {
-		request := spec.Requests[name]
-		if limit, limited := spec.Limits[name]; limited && request.Cmp(limit) > 0 {
-			f.add(ReasonResourcesInvalid, fmt.Sprintf("spec.resources.requests[%s]", name), "%s is more than the limit %s; raise the limit or lower the request", request.String(), limit.String())
+		field, request := fmt.Sprintf("spec.resources.requests[%s]", name), spec.Requests[name]
+		limit, limited := spec.Limits[name]
+		switch {
+		case limited && request.Cmp(limit) > 0:
+			f.add(ReasonResourcesInvalid, field, "%s is more than the limit %s; raise the limit or lower the request", request.String(), limit.String())
+		case !overcommits(name) && (!limited || request.Cmp(limit) != 0):
+			f.add(ReasonResourcesInvalid, field, "it must equal spec.resources.limits[%s], because this resource cannot be shared; leave the request out", name)
 		}
 	}
+}
+
+func (f *finder) quantity(field string, name core.ResourceName, q resource.Quantity) {
+	prefix, _, extended := strings.Cut(string(name), "/")
+	switch {
+	case q.Sign() < 0:
+		f.add(ReasonResourcesInvalid, field, "%s is negative", q.String())
+	case overcommits(name):
+	case strings.HasPrefix(string(name), core.ResourceHugePagesPrefix):
+		if size, err := resource.ParseQuantity(strings.TrimPrefix(string(name), core.ResourceHugePagesPrefix)); err != nil || size.Sign() <= 0 || q.Value()%size.Value() != 0 {
+			f.add(ReasonResourcesInvalid, field, "%s is no multiple of the size in the name", q.String())
+		}
+	case !extended || len(validation.IsQualifiedName(string(name))) > 0 || prefix == "kubernetes.io" || strings.HasSuffix(prefix, ".kubernetes.io") || strings.HasPrefix(prefix, "requests."):
+		f.add(ReasonResourcesInvalid, field, "containers have no such resource; use cpu, memory, ephemeral-storage, hugepages-<size> or domain/name")
+	case q.MilliValue()%1000 != 0:
+		f.add(ReasonResourcesInvalid, field, "%s is no whole number", q.String())
+	}
+}
+
+// overcommits says whether containers may share a resource: then requests may be below limits.
+func overcommits(name core.ResourceName) bool {
+	return name == core.ResourceCPU || name == core.ResourceMemory || name == core.ResourceEphemeralStorage
 }
 
 func (f *finder) pod() {
