@@ -147,14 +147,14 @@ func held(secret *corev1.Secret) *keys.Held {
 func (r *Reconciler) act(ctx context.Context, in *input, cred *credential) error {
 	switch cred.step.Action {
 	case keys.Issue:
-		key, err := keys.New(r.Random)
+		key, err := r.newKey()
 		if err != nil {
 			return err
 		}
 		data := content(cred.servers, []byte(key.Text), in.granted[cred.servers], nil)
 		return r.create(ctx, keySecret(in.client, cred.servers, SecretName(in.client.Name, cred.servers), data))
 	case keys.Prepare:
-		key, err := keys.New(r.Random)
+		key, err := r.newKey()
 		if err != nil {
 			return err
 		}

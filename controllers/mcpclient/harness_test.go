@@ -21,6 +21,7 @@ import (
 
 	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	certmanagermeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
+	"github.com/go-logr/logr/funcr"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -35,7 +36,6 @@ import (
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/controllers/internal/access"
-	"github.com/bartizan-dev/bartizan/controllers/internal/apply"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
 	"github.com/bartizan-dev/bartizan/controllers/internal/optional"
 	"github.com/bartizan-dev/bartizan/controllers/mcpclient"
@@ -44,7 +44,10 @@ import (
 	"github.com/bartizan-dev/bartizan/test/controlplane"
 )
 
-func TestMain(m *testing.M) { os.Exit(controlplane.Main(m)) }
+func TestMain(m *testing.M) {
+	ctrl.SetLogger(funcr.New(func(_, args string) { fmt.Fprintln(os.Stderr, args) }, funcr.Options{}))
+	os.Exit(controlplane.Main(m))
+}
 
 func newScheme(t testing.TB) *runtime.Scheme {
 	t.Helper()
@@ -127,7 +130,7 @@ func (w *world) operator(crashAfter int) *operator {
 	}
 	recorder := events.NewFakeRecorder(1000)
 	r := &mcpclient.Reconciler{
-		Client: c, Live: c, APIs: apis, Recorder: recorder, Random: rand.Reader, Clock: func() time.Time { return w.now },
+		Client: c, Live: c, APIs: apis, Recorder: recorder, Clock: func() time.Time { return w.now },
 		Schedule: keys.Schedule{MaximumAge: 90 * 24 * time.Hour, RenewBefore: 7 * 24 * time.Hour},
 	}
 	mcpclient.Prepare(r)
@@ -386,5 +389,3 @@ func authorityPEM(t testing.TB, name string) string {
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
-
-var managed = client.MatchingLabels{apply.ManagedByLabel: apply.ManagedBy}

@@ -4,6 +4,7 @@ package mcpclient
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"time"
@@ -60,7 +61,7 @@ type Reconciler struct {
 	WatchNamespaces []string
 	// Schedule says when keys are replaced; the zero value stands for DefaultSchedule.
 	Schedule keys.Schedule
-	// Random is the source of keys, crypto/rand.Reader but in tests.
+	// Random is the source of keys, crypto/rand.Reader when nil.
 	Random io.Reader
 	// Clock is the time, time.Now when nil.
 	Clock func() time.Time
@@ -76,6 +77,14 @@ func (r *Reconciler) now() time.Time {
 		return r.Clock()
 	}
 	return time.Now()
+}
+
+// newKey makes a key.
+func (r *Reconciler) newKey() (keys.Key, error) {
+	if r.Random != nil {
+		return keys.New(r.Random)
+	}
+	return keys.New(rand.Reader)
 }
 
 // Reconcile brings the credentials of one client to what it is granted. It looks, does one write for each namespace of

@@ -5,12 +5,14 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
@@ -30,12 +32,16 @@ type API struct {
 	Cached []client.Object
 }
 
+// lag is how long to wait for an API whose definition is there to be served: no event tells when it is.
+const lag = 2 * time.Second
+
 // Hook is called when an API has appeared (served) or has gone (not served).
 type Hook func(ctx context.Context, served bool) error
 
 // Registry knows which of some APIs are served.
 type Registry struct {
 	discovery discovery.DiscoveryInterface
+	cache     cache.Cache
 	remove    func(context.Context, client.Object) error
 	apis      []API
 
@@ -50,8 +56,10 @@ func New(mgr ctrl.Manager, apis ...API) (*Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	remove := func(ctx context.Context, object client.Object) error { return mgr.GetCache().RemoveInformer(ctx, object) }
-	r := &Registry{discovery: d, remove: remove, apis: apis, served: map[string]bool{}, hooks: map[string][]Hook{}}
+	remove := func(ctx context.Context, object client.Object) error {
+		return mgr.GetCache().RemoveInformer(ctx, object)
+	}
+	r := &Registry{discovery: d, cache: mgr.GetCache(), remove: remove, apis: apis, served: map[string]bool{}, hooks: map[string][]Hook{}}
 	for _, api := range apis {
 		if r.served[api.Version.Group], err = r.ask(api); err != nil {
 			return nil, err
@@ -82,8 +90,7 @@ func (r *Registry) On(ctx context.Context, group string, hook Hook) error {
 
 // SetupWithManager watches the definitions of the APIs.
 func (r *Registry) SetupWithManager(mgr ctrl.Manager) error {
-	definition := &metav1.PartialObjectMetadata{}
-	definition.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})
+	definition := newDefinition()
 	ours := predicate.NewPredicateFuncs(func(object client.Object) bool { return r.definedBy(object.GetName()) != nil })
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("optional-apis").
@@ -103,7 +110,7 @@ func (r *Registry) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Re
 		return ctrl.Result{}, err
 	}
 	if served == r.Served(api.Version.Group) {
-		return ctrl.Result{}, nil
+		return r.again(ctx, request.Name, served)
 	}
 	if !served {
 		for _, object := range api.Cached {
@@ -123,6 +130,25 @@ func (r *Registry) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Re
 		}
 	}
 	return ctrl.Result{}, nil
+}
+
+// again looks again as long as an API is not served although its definition is there, or served although it is not.
+func (r *Registry) again(ctx context.Context, definition string, served bool) (ctrl.Result, error) {
+	object := newDefinition()
+	err := r.cache.Get(ctx, client.ObjectKey{Name: definition}, object)
+	if client.IgnoreNotFound(err) != nil {
+		return ctrl.Result{}, err
+	}
+	if defined := err == nil && object.DeletionTimestamp.IsZero(); defined != served {
+		return ctrl.Result{RequeueAfter: lag}, nil
+	}
+	return ctrl.Result{}, nil
+}
+
+func newDefinition() *metav1.PartialObjectMetadata {
+	definition := &metav1.PartialObjectMetadata{}
+	definition.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})
+	return definition
 }
 
 func (r *Registry) set(group string, served bool) {
