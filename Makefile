@@ -1,0 +1,91 @@
+# Everything here works on a machine with Go, a C compiler for the race detector, git, make and, for the cluster, the packages of
+# hack/packages.sh. What is compiled is kept in Go's build cache and in $XDG_CACHE_HOME/bartizan.
+
+SHELL := /bin/bash -o pipefail
+.DEFAULT_GOAL := help
+export GOTOOLCHAIN ?= local
+# The checkout may be owned by somebody else, as in a container.
+export GOFLAGS ?= -buildvcs=false
+
+TOOL := go tool -modfile=hack/tools/go.mod
+FUZZTIME ?= 10s
+IMAGE_PREFIX ?= bartizan-dev/
+VERSION ?= dev
+
+##@ See it
+
+.PHONY: demo
+demo: ## A real cluster, the operator, a real MCP server behind its gate: what is allowed succeeds, every attack fails
+	go run ./hack/demo run
+
+.PHONY: demo-local
+demo-local: ## The gate alone, before a real MCP server, as processes of this machine: within 3 minutes
+	go run ./hack/demo local
+
+.PHONY: down
+down: ## Take the demo's cluster down, without a trace
+	go run ./hack/demo down
+
+##@ Test it
+
+.PHONY: test
+test: ## Everything that CI runs, with the number of tests by kind at the end
+	@go run ./hack/check all
+
+.PHONY: unit
+unit: ## The tests that need nothing but Go
+	@go run ./hack/check unit
+
+.PHONY: integration
+integration: ## The tests on a real API server
+	@go run ./hack/check integration
+
+.PHONY: e2e
+e2e: ## The demo and the tests on a real cluster; KEEP_CLUSTER=1 leaves it there
+	@go run ./hack/check e2e
+
+.PHONY: verify
+verify: ## Generated files and docs up to date, format, vet, lint, licences, house rules
+	@go run ./hack/check verify
+
+.PHONY: lint
+lint: ## The linters alone
+	@go run ./hack/check verify lint
+
+.PHONY: fuzz
+fuzz: ## Each fuzz target for FUZZTIME (10s)
+	@go run ./hack/check fuzz $(FUZZTIME)
+
+.PHONY: vulncheck
+vulncheck: ## Known vulnerabilities in what is linked; VULNDB=file:///folder works offline
+	$(TOOL) govulncheck $(if $(VULNDB),-db $(VULNDB)) ./cmd/...
+
+##@ Build it
+
+.PHONY: build
+build: ## The programs, to bin/
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/ ./cmd/...
+
+.PHONY: images
+images: build ## The images of the operator and the gate, to dist/, without a container engine
+	@mkdir -p dist
+	@for name in manager authproxy; do \
+		go -C hack/images run . build --name $(IMAGE_PREFIX)$$name:$(VERSION) --out $(CURDIR)/dist/$$name.tar \
+			--file $(CURDIR)/bin/$$name:/$$name --entrypoint /$$name || exit 1; \
+	done
+
+.PHONY: generate
+generate: ## Deep copies, apply configurations, CRDs, roles and the API reference, from api/ and controllers/
+	$(TOOL) controller-gen object applyconfiguration crd:allowDangerousTypes=false paths=./api/... output:crd:dir=config/crd/bases
+	$(TOOL) controller-gen rbac:roleName=manager-role paths=./controllers/... output:rbac:dir=config/rbac/manager
+	$(TOOL) crd-ref-docs --source-path=api/v1alpha1 --config=hack/tools/crd-ref-docs.yaml --renderer=markdown --log-level=ERROR --output-path=docs/api.md
+
+.PHONY: packages
+packages: ## The Debian packages that the cluster needs
+	hack/packages.sh
+
+.PHONY: help
+help: ## This
+	@awk 'BEGIN { FS = ":.*## "; printf "make TARGET\n" } \
+		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
