@@ -42,6 +42,8 @@ const exitNone = 3
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// Not every root has the folders of the administrator's programs on the path.
+	_ = os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
 	err := run(ctx, os.Args[1:], os.Stdout)
 	var code exitCode
 	switch {

@@ -8,8 +8,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/bartizan-dev/bartizan/hack/testbed/internal/component"
@@ -49,40 +47,49 @@ func (c *Cluster) LoadImage(ctx context.Context, archive string) ([]string, erro
 	return c.load(ctx, archive)
 }
 
-// imported matches what ctr says of every image it has imported: its name and its manifest's digest.
-var imported = regexp.MustCompile(`(?m)^unpacking (\S+) \((sha256:[0-9a-f]{64})\)`)
-
 func (c *Cluster) load(ctx context.Context, archive string) ([]string, error) {
-	if _, err := os.Stat(archive); err != nil {
-		return nil, err
-	}
-	archive, err := filepath.Abs(archive)
+	names, err := archiveNames(archive)
 	if err != nil {
 		return nil, err
 	}
-	var output bytes.Buffer
-	if err := c.ctr(ctx, &output, "images", "import", archive); err != nil {
+	if err := c.ctr(ctx, nil, "images", "import", archive); err != nil {
 		return nil, fmt.Errorf("%s: %w", archive, err)
 	}
 	var references []string
-	for _, match := range imported.FindAllStringSubmatch(output.String(), -1) {
-		name, digest := match[1], match[2]
+	for _, name := range names {
 		full := canonical(name)
-		wanted := []string{full, repository(full) + "@" + digest}
-		for _, reference := range wanted {
-			if reference == name {
-				continue
-			}
-			if err := c.ctr(ctx, nil, "images", "tag", "--force", name, reference); err != nil {
+		digest, err := c.digest(ctx, full)
+		if err != nil && name != full {
+			// containerd took the name as it is, which no pod could ask for.
+			if err := c.ctr(ctx, nil, "images", "tag", "--force", name, full); err != nil {
 				return nil, err
 			}
+			digest, err = c.digest(ctx, full)
 		}
-		references = append(references, wanted...)
-	}
-	if len(references) == 0 {
-		return nil, fmt.Errorf("%s holds no image with a name: %s", archive, strings.TrimSpace(output.String()))
+		if err != nil {
+			return nil, err
+		}
+		pinned := repository(full) + "@" + digest
+		if err := c.ctr(ctx, nil, "images", "tag", "--force", full, pinned); err != nil {
+			return nil, err
+		}
+		references = append(references, full, pinned)
 	}
 	return references, nil
+}
+
+// digest returns the digest of the image that has a name.
+func (c *Cluster) digest(ctx context.Context, name string) (string, error) {
+	var table bytes.Buffer
+	if err := c.ctr(ctx, &table, "images", "list", "name=="+name); err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(table.String()) {
+		if fields := strings.Fields(line); len(fields) > 2 && fields[0] == name && strings.HasPrefix(fields[2], "sha256:") {
+			return fields[2], nil
+		}
+	}
+	return "", fmt.Errorf("containerd has not imported %s", name)
 }
 
 // canonical completes a name as container runtimes do: without a host it is one of docker.io.

@@ -53,7 +53,7 @@ func Start(spec Spec, marker string, member int, unshare uintptr) (ID, error) {
 		}
 	}
 	cmd := exec.Command(path, args...)
-	cmd.Env = append(append(os.Environ(), spec.Env...), Marker+"="+marker)
+	cmd.Env = append(append(environment(), spec.Env...), Marker+"="+marker)
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Unshareflags: unshare}
@@ -67,6 +67,17 @@ func Start(spec Spec, marker string, member int, unshare uintptr) (ID, error) {
 	id := ID{PID: cmd.Process.Pid, Start: start}
 	go func() { _ = cmd.Wait() }() // so that it is no zombie while this program lives
 	return id, nil
+}
+
+// environment is what parts get of the caller's: nothing that could change what they do, such as a proxy, and no secret.
+func environment() []string {
+	var kept []string
+	for _, name := range []string{"PATH", "HOME", "XDG_CACHE_HOME"} {
+		if value, ok := os.LookupEnv(name); ok {
+			kept = append(kept, name+"="+value)
+		}
+	}
+	return kept
 }
 
 // Alive tells whether the process still runs.
