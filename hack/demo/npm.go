@@ -31,8 +31,8 @@ func realServer(ctx context.Context, cache string) (string, error) {
 	if _, err := os.Stat(binary); err == nil {
 		return binary, nil
 	}
-	if _, err := exec.LookPath("npm"); err != nil {
-		return "", errors.New("npm is missing: apt-get install npm")
+	if err := haveNPM(ctx); err != nil {
+		return "", err
 	}
 	folder, err := os.MkdirTemp(cache, "npm-")
 	if err != nil {
@@ -64,6 +64,25 @@ func realServer(ctx context.Context, cache string) (string, error) {
 		return "", err
 	}
 	return binary, os.Rename(partial, binary)
+}
+
+// haveNPM installs Debian's npm where there is none.
+func haveNPM(ctx context.Context) error {
+	if _, err := exec.LookPath("npm"); err == nil {
+		return nil
+	}
+	const byHand = "npm is missing; install it, on Debian with: apt-get install --no-install-recommends npm"
+	if _, err := exec.LookPath("apt-get"); err != nil || os.Getuid() != 0 {
+		return errors.New(byHand)
+	}
+	for _, arguments := range [][]string{{"update", "-q"}, {"install", "-q", "-y", "--no-install-recommends", "npm"}} {
+		apt := exec.CommandContext(ctx, "apt-get", arguments...)
+		apt.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+		if output, err := apt.CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: apt-get %s: %w: %s", byHand, arguments[0], err, output)
+		}
+	}
+	return nil
 }
 
 // unpack writes one member of a .tgz as an executable file.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -118,8 +119,12 @@ func (c *cluster) install(ctx context.Context, images map[string]string) error {
 	if err != nil {
 		return err
 	}
-	manifests = bytes.ReplaceAll(manifests, []byte(managerPlaceholder), []byte(images[managerImage]))
-	manifests = bytes.ReplaceAll(manifests, []byte(gatePlaceholder), []byte(images[gateImage]))
+	for placeholder, image := range map[string]string{managerPlaceholder: images[managerImage], gatePlaceholder: images[gateImage]} {
+		if !bytes.Contains(manifests, []byte(placeholder)) {
+			return fmt.Errorf("config/default does not name %s", placeholder)
+		}
+		manifests = bytes.ReplaceAll(manifests, []byte(placeholder), []byte(image))
+	}
 	if err := c.apply(ctx, manifests); err != nil {
 		return err
 	}
