@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	stdlog "log"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -25,6 +26,8 @@ import (
 var version string
 
 func main() {
+	// net/http writes what servers and strangers sent into the standard logger.
+	stdlog.SetOutput(io.Discard)
 	if err := command(os.Stdout, os.Stderr).ExecuteContext(context.Background()); err != nil {
 		os.Exit(1)
 	}

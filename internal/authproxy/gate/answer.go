@@ -154,8 +154,8 @@ func (x *exchange) stream(ctx context.Context, answer *upstream.Answer) {
 	case err == nil && !out.gone:
 	case errors.Is(context.Cause(ctx), errDraining):
 		// The end of a stream that belongs to no call; its client opens another, elsewhere.
-	case errors.As(err, &refusal) && x.message != nil && !out.gone:
-		// The caller waits for an answer to its id, so it gets ours.
+	case errors.As(err, &refusal) && x.message != nil && rewrite.Data != nil && !out.gone:
+		// The caller waits for an answer to its id, so it gets ours: no event of the server has begun.
 		x.gate.metrics.Cut(refusal.Reason)
 		_, _ = out.Write(append(append([]byte("data: "), refusal.JSON(x.message.ID)...), "\n\n"...))
 		_ = out.Flush()

@@ -204,7 +204,7 @@ func decide(g *config.Generation, p identity.Principal, m *message.Message, now 
 // pass sends the request to the server and passes its answer on.
 func (x *exchange) pass() {
 	// The call is not tied to the caller's connection: in the legacy revisions a disconnect is not a cancel.
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(x.r.Context()))
+	ctx, cancel := context.WithCancelCause(x.gate.life)
 	defer cancel(nil)
 	defer x.gate.follow(x, cancel)()
 	go x.watch(ctx, cancel)

@@ -3,6 +3,7 @@
 package gate
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"io"
@@ -52,6 +53,9 @@ type Gate struct {
 	metrics  *status.Metrics
 	usage    *status.Usage
 	drain    *drain.Drain
+	// life ends with the gate, and every call with it.
+	life context.Context
+	end  context.CancelFunc
 	// orphans counts answers that are still read for a client that went away.
 	orphans atomic.Int64
 }
@@ -83,6 +87,7 @@ func New(options Options) (*Gate, error) {
 		usage:    &status.Usage{},
 		drain:    drain.New(options.Accept),
 	}
+	g.life, g.end = context.WithCancel(context.Background())
 	g.store = config.NewStore(options.ConfigDirectory, options.Server, g.loaded)
 	g.log = audit.NewLog(options.Audit)
 	return g, nil

@@ -115,6 +115,7 @@ func (g *Gate) Run(ctx, now context.Context, l Listeners) error {
 			_ = server.Close()
 		}
 	}
+	g.end()
 	stopBackground()
 	running.Wait()
 	g.log.Close()
