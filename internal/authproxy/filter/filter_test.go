@@ -61,6 +61,7 @@ func TestAnswer(t *testing.T) {
 		{"another list in the answer", legacy("prompts/list"), answered(`{"prompts":[],"tools":[{"name":"drop"},{"name":"get_a"}]}`), answered(`{"prompts":[],"tools":[{"name":"get_a"}]}`)},
 		{"discover", modern("server/discover"), answered(`{"resultType":"complete","capabilities":{"tools":{}},"cacheScope":"public","ttlMs":3600000}`), answered(`{"resultType":"complete","capabilities":{"tools":{}},"cacheScope":"private","ttlMs":60000}`)},
 		{"read", modern("resources/read"), answered(`{"contents":[{"uri":"x","text":"t"}],"resultType":"complete","ttlMs":1,"cacheScope":"public"}`), answered(`{"contents":[{"uri":"x","text":"t"}],"resultType":"complete","cacheScope":"private","ttlMs":1}`)},
+		{"what is called a list where none is", legacy("initialize"), answered(`{"protocolVersion":"2025-11-25","tools":["drop"]}`), answered(`{"protocolVersion":"2025-11-25","tools":["drop"]}`)},
 		{"input required", modern("resources/read"), answered(`{"resultType":"input_required","inputRequests":{"a b":{"method":"roots/list"}}}`), answered(`{"resultType":"input_required","inputRequests":{"a b":{"method":"roots/list"}}}`)},
 		{"an escaped result type", modern("resources/read"), answered(`{"resultType":"\u0063omplete\""}`), answered(`{"resultType":"\u0063omplete\""}`)},
 		{"error", modern("tools/list"), `{"error":{"code":-32602,"message":"m","data":{"a":1}},"id":1,"jsonrpc":"2.0"}`, `{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"m","data":{"a":1}}}`},
