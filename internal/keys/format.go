@@ -21,7 +21,8 @@ const (
 	SecretLength = 52
 )
 
-const length = len(Prefix) + IDLength + 1 + SecretLength
+// Length is the length of a key, in bytes.
+const Length = len(Prefix) + IDLength + 1 + SecretLength
 
 var encoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
@@ -53,7 +54,7 @@ func New(random io.Reader) (Key, error) {
 
 // Parse returns the id of a key. It says nothing about whether the key is accepted anywhere.
 func Parse(text string) (id string, err error) {
-	if len(text) != length || !strings.HasPrefix(text, Prefix) || text[len(Prefix)+IDLength] != '_' {
+	if len(text) != Length || !strings.HasPrefix(text, Prefix) || text[len(Prefix)+IDLength] != '_' {
 		return "", errFormat
 	}
 	id = text[len(Prefix) : len(Prefix)+IDLength]

@@ -145,7 +145,9 @@ func verifyKey(text string, g *config.Generation, now time.Time) (string, config
 	}
 	// An unknown id takes the same work: it is compared with a hash that no key has.
 	key, known := g.Key(id)
-	sum := sha256.Sum256([]byte(text))
+	var buffer [keys.Length]byte
+	copy(buffer[:], text)
+	sum := sha256.Sum256(buffer[:])
 	equal := subtle.ConstantTimeCompare(sum[:], key.SHA256[:]) == 1
 	switch {
 	case !known:
