@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -93,6 +95,22 @@ func (x *exchange) serve() {
 	}
 	_ = x.rc.SetReadDeadline(time.Time{})
 	x.pass()
+}
+
+// recover makes a defect of ours the end of one request, not of the gate. What was panicked with may be the caller's, so
+// only its type is told.
+func (x *exchange) recover() {
+	v := recover()
+	if v == nil {
+		return
+	}
+	if x.record.Decision == "" {
+		x.record.Decision, x.record.Reason = audit.Failed, "aborted"
+	}
+	if v != http.ErrAbortHandler {
+		x.gate.say("a request was aborted by a defect of the gate; please report it", "panic", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
+	}
+	panic(http.ErrAbortHandler)
 }
 
 func (x *exchange) authenticate() bool {

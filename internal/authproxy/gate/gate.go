@@ -106,6 +106,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer g.metrics.Began()()
 	x := newExchange(g, w, r)
 	defer func() { g.metrics.Answered(&x.record, time.Since(x.record.Time)) }()
+	defer x.recover()
 	if g.drain.Draining() {
 		// HTTP/1.1 closes the connection after the answer, HTTP/2 sends GOAWAY.
 		w.Header().Set("Connection", "close")

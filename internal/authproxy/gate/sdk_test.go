@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/jsonschema-go/jsonschema"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/bartizan-dev/bartizan/internal/authproxy/audit"
@@ -28,6 +29,14 @@ func newSDKServer(t testing.TB, options *mcp.StreamableHTTPOptions) *httptest.Se
 	}
 	mcp.AddTool(server, &mcp.Tool{Name: "greet", Description: "greets"}, say("hello "))
 	mcp.AddTool(server, &mcp.Tool{Name: "erase", Description: "erases"}, say("erased "))
+	mcp.AddTool(server, &mcp.Tool{Name: "slow", Description: "asks its user first"},
+		func(ctx context.Context, r *mcp.CallToolRequest, _ greeting) (*mcp.CallToolResult, any, error) {
+			answer, err := r.Session.Elicit(ctx, &mcp.ElicitParams{Message: "who?", RequestedSchema: &jsonschema.Schema{Type: "object"}})
+			if err != nil {
+				return nil, nil, err
+			}
+			return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: answer.Action}}}, nil, nil
+		})
 	upstream := httptest.NewServer(mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server }, options))
 	t.Cleanup(upstream.Close)
 	return upstream
@@ -60,8 +69,8 @@ func TestRealServerAndClient(t *testing.T) {
 				t.Errorf("the session speaks %s\n%s", got, w.audit)
 			}
 			tools, err := session.ListTools(ctx, nil)
-			if err != nil || len(tools.Tools) != 1 || tools.Tools[0].Name != "greet" {
-				t.Errorf("tools: %+v, %v; want greet alone", tools, err)
+			if err != nil || len(tools.Tools) != 2 || tools.Tools[0].Name != "greet" || tools.Tools[1].Name != "slow" {
+				t.Errorf("tools: %+v, %v; want greet and slow", tools, err)
 			}
 			answer, err := session.CallTool(ctx, &mcp.CallToolParams{Name: "greet", Arguments: greeting{"you"}})
 			if err != nil || answer.Content[0].(*mcp.TextContent).Text != "hello you" {
@@ -84,6 +93,26 @@ func TestRealServerAndClient(t *testing.T) {
 			}
 			_ = session.Close()
 		})
+	}
+}
+
+// TestServerAsksItsClient: in a legacy session the server sends a request on a stream, and the client posts its response.
+func TestServerAsksItsClient(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, newSDKServer(t, nil).Listener.Addr().String(), func(w *world) { w.config.Upstream.Path = "/" })
+	client := mcp.NewClient(&mcp.Implementation{Name: "tester", Version: "1"}, &mcp.ClientOptions{
+		ElicitationHandler: func(context.Context, *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
+			return &mcp.ElicitResult{Action: "accept", Content: map[string]any{}}, nil
+		}})
+	session, err := client.Connect(t.Context(), &mcp.StreamableClientTransport{Endpoint: w.url, HTTPClient: w.keyed(w.aliceKey)},
+		&mcp.ClientSessionOptions{ProtocolVersion: "2025-11-25"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close()
+	answer, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: "slow", Arguments: greeting{"x"}})
+	if err != nil || answer.IsError || answer.Content[0].(*mcp.TextContent).Text != "accept" {
+		t.Errorf("%+v, %v\n%s", answer, err, w.audit)
 	}
 }
 
