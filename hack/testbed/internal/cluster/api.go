@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"time"
 )
 
 // api is a small client of the API server, for what has to be made and waited for.
@@ -55,7 +54,7 @@ func newAPI(kubeconfig string) (*api, error) {
 	return &api{
 		server: config.Clusters[0].Cluster.Server,
 		client: &http.Client{
-			Timeout: 20 * time.Second,
+			Timeout: patience,
 			Transport: &http.Transport{
 				DisableKeepAlives: true, // every question is about now, also after the server was restarted
 				TLSClientConfig:   &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13},

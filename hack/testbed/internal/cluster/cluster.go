@@ -140,6 +140,9 @@ func sameFile(open *os.File, path string) bool {
 	return err == nil && os.SameFile(held, there)
 }
 
+// self is the path of parts that are this very program. It is looked up at every start: the one that started them first may be gone, as go run's is.
+const self = "(testbed)"
+
 // start runs a part and records it.
 func (c *Cluster) start(spec process.Spec) error {
 	spec.Log = c.path("log", spec.Name+".log")
@@ -162,7 +165,14 @@ func (c *Cluster) start(spec process.Spec) error {
 			unshare = syscall.CLONE_NEWNS | syscall.CLONE_NEWNET
 		}
 	}
-	id, err := process.Start(spec, c.Dir, member, unshare)
+	run := spec
+	if run.Path == self {
+		var err error
+		if run.Path, err = os.Executable(); err != nil {
+			return err
+		}
+	}
+	id, err := process.Start(run, c.Dir, member, unshare)
 	if err != nil {
 		return err
 	}
@@ -179,6 +189,9 @@ func (c *Cluster) member() int {
 	}
 	return 0
 }
+
+// patience is how long a step may take. It is long, for machines that do much else at the time: a part that has died ends the waiting anyhow.
+const patience = 5 * time.Minute
 
 // wait polls until check succeeds. It ends early when a part has died, with the end of its log.
 func (c *Cluster) wait(ctx context.Context, what string, limit time.Duration, check func(context.Context) error) error {

@@ -109,7 +109,7 @@ func (c *Cluster) waitForAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.wait(ctx, "kube-apiserver is ready", time.Minute, client.ready)
+	return c.wait(ctx, "kube-apiserver is ready", patience, client.ready)
 }
 
 // prepare makes the folders and writes the first state.

@@ -16,12 +16,8 @@ import (
 )
 
 // forwardSpec is the part that carries connections from a port of the host's loopback to the API server in the namespace.
-func (c *Cluster) forwardSpec() (process.Spec, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return process.Spec{}, err
-	}
-	return process.Spec{Name: "forward", Path: self, Args: []string{"forward", "--dir", c.Dir}}, nil
+func (c *Cluster) forwardSpec() process.Spec {
+	return process.Spec{Name: "forward", Path: self, Args: []string{"forward", "--dir", c.Dir}}
 }
 
 // Forward carries connections until ctx ends.

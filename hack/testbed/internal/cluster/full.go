@@ -75,14 +75,10 @@ func (c *Cluster) makeNamespaces(ctx context.Context, _ map[string]component.Bui
 	if err := c.makeCgroups(); err != nil {
 		return err
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
 	if err := c.start(process.Spec{Name: anchorName, Path: self, Args: []string{anchorName, "--dir", c.Dir}, Namespaced: true}); err != nil {
 		return err
 	}
-	if err := c.wait(ctx, "the namespaces are made", 20*time.Second, func(context.Context) error {
+	if err := c.wait(ctx, "the namespaces are made", patience, func(context.Context) error {
 		_, err := os.Stat(c.path("anchor-ready"))
 		return err
 	}); err != nil {
@@ -146,16 +142,12 @@ func (c *Cluster) startCore(ctx context.Context, built map[string]component.Buil
 	if err != nil {
 		return err
 	}
-	forward, err := c.forwardSpec()
-	if err != nil {
-		return err
-	}
-	for _, spec := range []process.Spec{etcd, apiServer, containerd, forward} {
+	for _, spec := range []process.Spec{etcd, apiServer, containerd, c.forwardSpec()} {
 		if err := c.start(spec); err != nil {
 			return err
 		}
 	}
-	return c.wait(ctx, "containerd serves", 30*time.Second, func(ctx context.Context) error { return c.ctr(ctx, nil, "version") })
+	return c.wait(ctx, "containerd serves", patience, func(ctx context.Context) error { return c.ctr(ctx, nil, "version") })
 }
 
 // loadObjects waits for the API server and gives it the first objects, while containerd gets the images that the cluster itself needs.
@@ -219,7 +211,7 @@ func (c *Cluster) startNode(ctx context.Context, built map[string]component.Buil
 	if err != nil {
 		return err
 	}
-	if err := c.wait(ctx, "the kubelet registers its node", time.Minute, func(ctx context.Context) error {
+	if err := c.wait(ctx, "the kubelet registers its node", patience, func(ctx context.Context) error {
 		return client.get(ctx, "/api/v1/nodes/"+nodeName, nil)
 	}); err != nil {
 		return err

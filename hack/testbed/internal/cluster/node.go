@@ -200,5 +200,5 @@ func (c *Cluster) waitForNode(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.wait(ctx, "the node and the cluster's DNS are ready", 2*time.Minute, func(ctx context.Context) error { return c.nodeReady(ctx, client) })
+	return c.wait(ctx, "the node and the cluster's DNS are ready", patience, func(ctx context.Context) error { return c.nodeReady(ctx, client) })
 }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"github.com/bartizan-dev/bartizan/hack/testbed/internal/component"
 )
@@ -75,7 +74,7 @@ func (c *Cluster) createCRDs(ctx context.Context, client *api, files []string) e
 		}
 	}
 	var list struct{ Items []conditions }
-	return c.wait(ctx, "all CustomResourceDefinitions are served", time.Minute, func(ctx context.Context) error {
+	return c.wait(ctx, "all CustomResourceDefinitions are served", patience, func(ctx context.Context) error {
 		if err := client.get(ctx, crdCollection, &list); err != nil {
 			return err
 		}

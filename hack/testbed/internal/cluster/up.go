@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/bartizan-dev/bartizan/hack/testbed/internal/process"
 )
@@ -53,23 +54,34 @@ func (c *Cluster) Up(ctx context.Context, mode Mode) error {
 	return c.save()
 }
 
-// heal starts dead parts again and waits until the cluster is healthy.
+// heal starts dead parts again and waits until the cluster is healthy. A part may die while it does: one that was just killed, or that cannot live
+// without another.
 func (c *Cluster) heal(ctx context.Context) error {
-	dead := 0
-	for _, p := range c.state.Parts {
-		if p.Alive() {
-			continue
+	const attempts = 4
+	for attempt := 1; ; attempt++ {
+		dead := 0
+		for _, p := range c.state.Parts {
+			if p.Alive() {
+				continue
+			}
+			dead++
+			c.Say("%s has ended; starting it again", p.Name)
+			if err := c.start(p.Spec); err != nil {
+				return err
+			}
 		}
-		dead++
-		c.Say("%s has ended; starting it again", p.Name)
-		if err := c.start(p.Spec); err != nil {
+		if dead == 0 && attempt == 1 {
+			c.Say("it runs already")
+		}
+		err := c.waitHealthy(ctx)
+		if err == nil || ctx.Err() != nil || attempt == attempts || !c.anyDead() {
 			return err
 		}
 	}
-	if dead == 0 {
-		c.Say("it runs already")
-	}
-	return c.waitHealthy(ctx)
+}
+
+func (c *Cluster) anyDead() bool {
+	return slices.ContainsFunc(c.state.Parts, func(p part) bool { return !p.Alive() })
 }
 
 func (c *Cluster) waitHealthy(ctx context.Context) error {

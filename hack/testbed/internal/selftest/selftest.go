@@ -30,7 +30,7 @@ const (
 	namespace = "selftest"
 	image     = "testbed.bartizan.dev/probe:1"
 	// patience is for what controllers do in their own time.
-	patience = time.Minute
+	patience = 3 * time.Minute
 )
 
 // A test runs its steps upon one cluster.
