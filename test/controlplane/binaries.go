@@ -16,14 +16,20 @@ type programs func(name string) []string
 
 var found = sync.OnceValues(find)
 
-// Kubectl runs kubectl without a cluster, as "kubectl kustomize" does, and returns its output.
-func Kubectl(t testing.TB, arguments ...string) []byte {
+// KubectlCommand returns the beginning of the command line of kubectl.
+func KubectlCommand(t testing.TB) []string {
 	t.Helper()
 	programs, err := found()
 	if err != nil {
 		t.Fatalf("control plane: %v", err)
 	}
-	argv := append(programs("kubectl"), arguments...)
+	return programs("kubectl")
+}
+
+// Kubectl runs kubectl without a cluster, as "kubectl kustomize" does, and returns its output.
+func Kubectl(t testing.TB, arguments ...string) []byte {
+	t.Helper()
+	argv := append(KubectlCommand(t), arguments...)
 	output, err := command(argv[0], argv[1:]...)
 	if err != nil {
 		t.Fatal(err)

@@ -30,7 +30,7 @@ const (
 )
 
 // startTimeout bounds the start of etcd and the API server together, on a busy machine.
-const startTimeout = 3 * time.Minute
+const startTimeout = 5 * time.Minute
 
 type settings struct {
 	without           map[string]bool

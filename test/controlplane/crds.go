@@ -2,15 +2,21 @@ package controlplane
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"time"
 
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/yaml"
 )
 
 // externalSecretsModule is the release whose CRDs are used: the oldest that the operator works with, and the one that runs
@@ -54,11 +60,54 @@ func install(config *rest.Config, group string) error {
 	if len(files) == 0 {
 		return fmt.Errorf("find the CRDs of %s: there is no file", group)
 	}
-	_, err = envtest.InstallCRDs(config, envtest.CRDInstallOptions{Paths: files, ErrorIfPathMissing: true, MaxTime: time.Minute})
+	client, err := clientset.NewForConfig(config)
 	if err != nil {
-		return fmt.Errorf("install the CRDs of %s: %w", group, err)
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	crds := client.ApiextensionsV1().CustomResourceDefinitions()
+	var names []string
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		crd := &apiextensionsv1.CustomResourceDefinition{}
+		if err := yaml.Unmarshal(content, crd); err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		if _, err := crds.Create(ctx, crd, metav1.CreateOptions{}); err != nil {
+			return fmt.Errorf("install the CRDs of %s: %w", group, err)
+		}
+		names = append(names, crd.Name)
+	}
+	for _, name := range names {
+		if err := established(ctx, client, name); err != nil {
+			return fmt.Errorf("the CRD %s is not served: %w", name, err)
+		}
 	}
 	return nil
+}
+
+// established waits until the API server serves the kind.
+func established(ctx context.Context, client clientset.Interface, name string) error {
+	return wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		crd, err := client.ApiextensionsV1().CustomResourceDefinitions().Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return false, err
+		}
+		for _, version := range crd.Spec.Versions {
+			if !version.Served {
+				continue
+			}
+			list, err := client.Discovery().ServerResourcesForGroupVersion(crd.Spec.Group + "/" + version.Name)
+			if err != nil || !slices.ContainsFunc(list.APIResources, func(r metav1.APIResource) bool { return r.Name == crd.Spec.Names.Plural }) {
+				return false, nil //nolint:nilerr // The group is not there yet.
+			}
+		}
+		return true, nil
+	})
 }
 
 // moduleRoot returns the folder of the go.mod that the tests run in.

@@ -1,0 +1,220 @@
+// Package docs_test tests what the documentation says: links lead somewhere, make targets exist, manifests are accepted by a
+// real API server, and marked commands run on a real cluster.
+//
+// Marks are comments before a code block: <!-- file: NAME --> gives it a name, <!-- run --> has it executed.
+package docs_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/bartizan-dev/bartizan/test/controlplane"
+)
+
+func TestMain(m *testing.M) { os.Exit(controlplane.Main(m)) }
+
+const root = "../.."
+
+// block is a code block of a page.
+type block struct {
+	language, text string
+	// file is the name that a mark gives it.
+	file string
+	run  bool
+}
+
+var (
+	fence = regexp.MustCompile("(?ms)^(?:<!-- ([^\n]*) -->\n)?```([a-z]*)\n(.*?)^```$")
+	link  = regexp.MustCompile(`\]\(([\w./#][^)\s]*)\)`)
+	// target is a make target in a command or in running text.
+	target = regexp.MustCompile("(?m)(?:^|`)make ([a-z][a-z0-9-]*)")
+)
+
+// pages are all pages, by their path from the root.
+func pages(t testing.TB) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	for _, pattern := range []string{"*.md", "docs/*.md", "hack/*/README.md"} {
+		files, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			content, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			name, err := filepath.Rel(root, file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			found[name] = string(content)
+		}
+	}
+	if found["README.md"] == "" {
+		t.Fatal("there is no README.md")
+	}
+	return found
+}
+
+func blocks(page string) []block {
+	var all []block
+	for _, match := range fence.FindAllStringSubmatch(page, -1) {
+		file, _ := strings.CutPrefix(match[1], "file: ")
+		if file == match[1] {
+			file = ""
+		}
+		all = append(all, block{language: match[2], text: match[3], file: file, run: match[1] == "run"})
+	}
+	return all
+}
+
+func TestLinksLeadSomewhere(t *testing.T) {
+	for name, page := range pages(t) {
+		for _, match := range link.FindAllStringSubmatch(page, -1) {
+			to, _, _ := strings.Cut(match[1], "#")
+			if to == "" || strings.HasPrefix(to, "https://") {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join(root, filepath.Dir(name), to)); err != nil {
+				t.Errorf("%s links to %s: %v", name, match[1], err)
+			}
+		}
+	}
+}
+
+func TestMakeTargetsExist(t *testing.T) {
+	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, page := range pages(t) {
+		for _, match := range target.FindAllStringSubmatch(page, -1) {
+			if !regexp.MustCompile(`(?m)^` + match[1] + `:`).Match(makefile) {
+				t.Errorf("%s says make %s, which the Makefile does not have", name, match[1])
+			}
+		}
+	}
+}
+
+func TestIntegrationManifestsAreAccepted(t *testing.T) {
+	config := controlplane.Start(t)
+	c, err := client.New(config, client.Options{FieldOwner: "docs", FieldValidation: metav1.FieldValidationStrict})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tried := 0
+	for name, page := range pages(t) {
+		for _, b := range blocks(page) {
+			if b.language != "yaml" || !strings.Contains(b.text, "apiVersion:") {
+				continue
+			}
+			decoder := yaml.NewYAMLOrJSONDecoder(strings.NewReader(b.text), 4096)
+			for {
+				object := &unstructured.Unstructured{}
+				if err := decoder.Decode(object); errors.Is(err, io.EOF) {
+					break
+				} else if err != nil {
+					t.Fatalf("%s: %v in\n%s", name, err, b.text)
+				}
+				tried++
+				if object.GetNamespace() != "" {
+					object.SetNamespace(metav1.NamespaceDefault)
+				}
+				if err := c.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(object), client.DryRunAll); err != nil {
+					t.Errorf("%s: %s %s: %v", name, object.GetKind(), object.GetName(), err)
+				}
+			}
+		}
+	}
+	if tried < 3 {
+		t.Errorf("only %d manifests were found: this test sees nothing", tried)
+	}
+}
+
+// TestE2EReadme runs the marked commands of the front page, in their order, as a reader would.
+func TestE2EReadme(t *testing.T) {
+	dir := t.TempDir()
+	variables := append(os.Environ(), readerEnvironment(t, dir)...)
+	ran := 0
+	for _, b := range blocks(pages(t)["README.md"]) {
+		if b.file != "" {
+			if err := os.WriteFile(filepath.Join(dir, b.file), []byte(b.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !b.run {
+			continue
+		}
+		ran++
+		ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
+		defer cancel()
+		shell := exec.CommandContext(ctx, "bash", "-euxo", "pipefail", "-c", b.text)
+		shell.Dir, shell.Env = dir, variables
+		output, err := shell.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, output)
+		}
+		t.Logf("%s", output)
+	}
+	if ran < 2 {
+		t.Errorf("only %d blocks were run", ran)
+	}
+}
+
+// readerEnvironment returns the variables with which a reader reaches the cluster of the end-to-end tests by kubectl.
+func readerEnvironment(t *testing.T, dir string) []string {
+	t.Helper()
+	path := os.Getenv("BARTIZAN_E2E")
+	if path == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			t.Fatal(err)
+		}
+		path = filepath.Join(cache, "bartizan", "environment.json")
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatalf("no cluster to test on (%v): go run ./hack/demo run", err)
+	}
+	var cluster struct{ Kubeconfig, Context string }
+	if err := json.Unmarshal(raw, &cluster); err != nil {
+		t.Fatal(err)
+	}
+	var script bytes.Buffer
+	script.WriteString("#!/bin/sh\nexec")
+	for _, word := range controlplane.KubectlCommand(t) {
+		script.WriteString(" '" + word + "'")
+	}
+	if cluster.Context != "" {
+		script.WriteString(" --context '" + cluster.Context + "'")
+	}
+	script.WriteString(" \"$@\"\n")
+	bin := filepath.Join(dir, "bin")
+	if err := os.MkdirAll(bin, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(bin, "kubectl"), script.Bytes(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	variables := []string{"PATH=" + bin + string(os.PathListSeparator) + os.Getenv("PATH")}
+	if cluster.Kubeconfig != "" {
+		variables = append(variables, "KUBECONFIG="+cluster.Kubeconfig)
+	}
+	return variables
+}
