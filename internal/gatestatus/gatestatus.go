@@ -25,7 +25,7 @@ type Status struct {
 	// Keys are the accepted API keys, by id.
 	Keys []Key `json:"keys,omitempty"`
 	// Listeners are sockets in the pod's network namespace that listen on an address other than loopback and are not the
-	// gate's own, as "address:port", sorted, at most 32.
+	// gate's own, as "address:port", sorted, at most 32; "unknown" alone when the gate cannot see them.
 	Listeners []string `json:"listeners,omitempty"`
 }
 
