@@ -70,7 +70,7 @@ func decode(t testing.TB, content []byte) []*unstructured.Unstructured {
 func readAll(t testing.TB) []*unstructured.Unstructured {
 	t.Helper()
 	var objects []*unstructured.Unstructured
-	for _, dir := range []string{samples, "testdata"} {
+	for _, dir := range []string{samples, samples + "/*", "testdata"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("no file in %s: %v", dir, err)
