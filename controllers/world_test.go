@@ -13,6 +13,7 @@ import (
 
 	externalsecrets "github.com/external-secrets/external-secrets/apis/externalsecrets/v1"
 	"github.com/go-logr/logr"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
@@ -36,6 +37,12 @@ const (
 	otherImage = "registry.example/bartizan/authproxy@sha256:2222222222222222222222222222222222222222222222222222222222222222"
 	image      = "registry.example/mcp/everything@sha256:0000000000000000000000000000000000000000000000000000000000000000"
 	soon       = 30 * time.Second
+)
+
+// Options and Config are what tests change of an operator.
+type (
+	Options = controllers.Options
+	Config  = rest.Config
 )
 
 // world is a namespace for an operator and one for servers, on a real API server, with the parts played that are not there:
@@ -65,6 +72,13 @@ func newWorld(t *testing.T, options ...controlplane.Option) *world {
 	return w
 }
 
+// in is the world for a subtest.
+func (w *world) in(t testing.TB) *world {
+	inner := *w
+	inner.t = t
+	return &inner
+}
+
 // run runs an operator until the returned function is called, and at most as long as the test.
 func (w *world) run(change ...func(*controllers.Options, *rest.Config)) (stop func()) {
 	w.t.Helper()
@@ -72,6 +86,7 @@ func (w *world) run(change ...func(*controllers.Options, *rest.Config)) (stop fu
 	o := controllers.Options{
 		Namespace: w.operator, PodLabels: map[string]string{"app.kubernetes.io/name": "bartizan"}, GateImage: gateImage,
 		WatchNamespaces: []string{w.namespace}, RolloutBudget: 5, Gates: w.gates, Rest: time.Hour, Retry: 200 * time.Millisecond,
+		GrantableRules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"get", "list"}}},
 	}
 	for _, c := range change {
 		c(&o, kubernetes)

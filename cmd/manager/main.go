@@ -22,13 +22,6 @@ import (
 	"github.com/bartizan-dev/bartizan/controllers"
 )
 
-// Rights of the process itself: leader election in its own namespace, and asking who may read its metrics.
-//
-// +kubebuilder:rbac:groups=coordination.k8s.io,namespace=bartizan-system,resources=leases,verbs=get;create;update;patch
-// +kubebuilder:rbac:groups=events.k8s.io,namespace=bartizan-system,resources=events,verbs=create;patch
-// +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
-// +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
-
 func main() {
 	if err := run(ctrl.SetupSignalHandler(), os.Args[1:], os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "manager:", err)
@@ -72,7 +65,7 @@ func newManager(kubernetes *rest.Config, o options) (ctrl.Manager, error) {
 		},
 		HealthProbeBindAddress:        o.probeAddress,
 		LeaderElection:                o.leaderElect,
-		LeaderElectionID:              "manager.bartizan.dev",
+		LeaderElectionID:              "bartizan.dev",
 		LeaderElectionNamespace:       o.controllers.Namespace,
 		LeaderElectionReleaseOnCancel: true,
 		Controller:                    config.Controller{ReconciliationTimeout: 2 * time.Minute, EnableWarmup: ptr.To(true)},

@@ -60,7 +60,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	var podLabels, watchNamespaces, grantableRules, issuerKinds, clusterRanges string
 	flags.StringVar(&o.controllers.GateImage, "gate-image", "", "image of the gate, by `digest`: registry/name@sha256:…; changing it rolls the servers within the budget (required)")
 	flags.StringVar(&o.controllers.Namespace, "namespace", "", "the operator's own `namespace`, with its certificates and its lease (default: the pod's)")
-	flags.StringVar(&podLabels, "pod-labels", "app.kubernetes.io/name=bartizan", "`labels` that select the operator's pods, for the network policies that let them read the gates' status")
+	flags.StringVar(&podLabels, "pod-labels", "app.kubernetes.io/name=bartizan,app.kubernetes.io/component=controller-manager", "`labels` that select the operator's pods, for the network policies that let them read the gates' status")
 	flags.StringVar(&watchNamespaces, "watch-namespaces", "", "`namespaces` to look after, separated by commas (default: all)")
 	flags.StringVar(&grantableRules, "grantable-rules", "", "`file` with the rights that servers may be given through spec.kubernetesAccess.rules: a YAML list of RBAC rules, all of which the operator must hold itself (default: none)")
 	flags.StringVar(&issuerKinds, "issuer-kinds", "", "further namespaced `kinds` of issuers that spec.tls.issuerRef may name, as Kind.group, separated by commas (default: Issuer.cert-manager.io alone)")

@@ -29,9 +29,9 @@ const component = "authority"
 
 // Lifetimes. An authority lives five years, until it can be replaced without a failed request.
 const (
-	authorityDuration    = 43800 * time.Hour
-	certificateDuration  = 24 * time.Hour
-	certificateRenewal = 8 * time.Hour
+	authorityDuration   = 43800 * time.Hour
+	certificateDuration = 24 * time.Hour
+	certificateRenewal  = 8 * time.Hour
 )
 
 // objectLabels are the labels of all objects of an authority, their Secrets included.

@@ -138,6 +138,9 @@ func certificates(o *observed) finding {
 			}
 		}
 	}
+	if o.certificate == nil {
+		return no(reasonIssuing, fmt.Sprintf("Certificate %s is not there yet", name))
+	}
 	return no(reasonIssuing, fmt.Sprintf("waiting for cert-manager to issue Certificate %s by %s %s; its conditions say what it waits for", name, kind, issuer))
 }
 

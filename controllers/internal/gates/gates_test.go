@@ -94,7 +94,9 @@ func gateServer(t *testing.T, certificate *tls.Certificate, clients authority, h
 func TestRead(t *testing.T) {
 	serving, system, other := newAuthority(t), newAuthority(t), newAuthority(t)
 	const name = "weather.team-a.svc"
-	good := func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"generation":"g1","upstreamReady":true}`) }
+	good := func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"generation":"g1","upstreamReady":true}`)
+	}
 	for _, test := range []struct {
 		name       string
 		serving    *tls.Certificate
