@@ -52,7 +52,7 @@ func describe(r result.Result) string {
 		if r.Tools != nil {
 			return fmt.Sprintf("it sees %d tools: %s", len(r.Tools), strings.Join(r.Tools, ", "))
 		}
-		return "answered:\n" + r.Text + r.Message
+		return "answered:\n" + cut(r.Text+r.Message, width-20)
 	case result.Unauthorized, result.Forbidden:
 		return fmt.Sprintf("HTTP %d: %s", r.Status, r.Message)
 	case result.NoConnection:
@@ -64,4 +64,15 @@ func describe(r result.Result) string {
 	default:
 		return strings.TrimSpace(fmt.Sprintf("%s %d: %s", r.Outcome, r.Status, r.Message))
 	}
+}
+
+// cut shortens each line: tables get unreadable when they are wrapped.
+func cut(text string, length int) string {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		if runes := []rune(line); len(runes) > length {
+			lines[i] = string(runes[:length-1]) + "…"
+		}
+	}
+	return strings.Join(lines, "\n")
 }

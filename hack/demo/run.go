@@ -189,7 +189,7 @@ func clusterChecks(ctx context.Context, c *cluster) ([]check, error) {
 
 func (c *cluster) showStatus(ctx context.Context, s *screen) error {
 	for _, command := range [][]string{
-		{"get", "mcpserver", "--namespace", "tools", "--output", "wide"},
+		{"get", "mcpserver", "--namespace", "tools"},
 		{"get", "mcpserver", "kubernetes", "--namespace", "tools", "--output",
 			`jsonpath={range .status.conditions[*]}{.type}={.status} ({.reason}): {.message}{"\n"}{end}`},
 		{"get", "mcpclient,mcpaccesspolicy", "--all-namespaces"},

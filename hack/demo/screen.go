@@ -112,7 +112,9 @@ func (s *screen) summary() error {
 	if len(s.wrong) > 0 {
 		return fmt.Errorf("%d of %d checks did not end as they must: %s", len(s.wrong), s.checks, strings.Join(s.wrong, "; "))
 	}
-	fmt.Fprintf(s.w, "\n%s✔ all %d checks ended as they must%s\n", s.good, s.checks, s.plain)
+	if s.checks > 0 {
+		fmt.Fprintf(s.w, "\n%s✔ all %d checks ended as they must%s\n", s.good, s.checks, s.plain)
+	}
 	return nil
 }
 
