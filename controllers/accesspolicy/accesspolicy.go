@@ -24,7 +24,7 @@ import (
 )
 
 // +kubebuilder:rbac:groups=bartizan.dev,resources=mcpaccesspolicies;mcpservers;mcpclients,verbs=get;list;watch
-// +kubebuilder:rbac:groups=bartizan.dev,resources=mcpaccesspolicies/status,verbs=get;patch
+// +kubebuilder:rbac:groups=bartizan.dev,resources=mcpaccesspolicies/status,verbs=patch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // FieldOwner is the one writer of an MCPAccessPolicy's status.

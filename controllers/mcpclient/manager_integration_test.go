@@ -83,7 +83,7 @@ func (w *world) policyCondition(namespace, kind string) string {
 
 func (w *world) eventually(what string, check func() bool) {
 	w.Helper()
-	controlplane.Eventually(w, 40*time.Second, func(context.Context) error {
+	controlplane.Eventually(w, 90*time.Second, func(context.Context) error {
 		if !check() {
 			return fmt.Errorf("%s: client %+v", what, w.status().Conditions)
 		}
@@ -160,7 +160,8 @@ func TestIntegrationManager(t *testing.T) {
 	// The server goes, and comes again.
 	w.must(w.client.Delete(t.Context(), server))
 	w.eventually("server gone", func() bool { return w.key(tools) == nil && w.condition(ready) == "False ServersNotGranted" })
-	controlplane.Eventually(t, 30*time.Second, func(context.Context) error {
+	// The garbage collector looks for new kinds every half minute only.
+	controlplane.Eventually(t, 2*time.Minute, func(context.Context) error {
 		if w.get(tools, "github-ca", &corev1.ConfigMap{}) {
 			return fmt.Errorf("the bundle of the deleted server is still there")
 		}
@@ -189,7 +190,7 @@ func TestIntegrationManager(t *testing.T) {
 
 	// The client goes, with everything.
 	w.must(w.client.Delete(t.Context(), &v1alpha1.MCPClient{ObjectMeta: metav1.ObjectMeta{Namespace: w.apps, Name: "agent"}}))
-	controlplane.Eventually(t, 40*time.Second, func(context.Context) error {
+	controlplane.Eventually(t, 2*time.Minute, func(context.Context) error {
 		for _, name := range []string{
 			mcpclient.SecretName("agent", tools), mcpclient.CertificateSecretName("agent", tools), mcpclient.WaitingSecretName("agent", tools),
 		} {

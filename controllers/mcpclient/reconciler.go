@@ -27,7 +27,7 @@ import (
 // Secrets are created and updated, not applied: a key is written only onto the Secret that was read, never over another.
 //
 // +kubebuilder:rbac:groups=bartizan.dev,resources=mcpclients;mcpservers;mcpaccesspolicies,verbs=get;list;watch
-// +kubebuilder:rbac:groups=bartizan.dev,resources=mcpclients/status,verbs=get;patch
+// +kubebuilder:rbac:groups=bartizan.dev,resources=mcpclients/status,verbs=patch
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;patch;delete
 // +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch
 // +kubebuilder:rbac:groups=cert-manager.io,resources=certificates,verbs=get;list;watch;create;patch;delete
