@@ -6,6 +6,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -95,14 +96,18 @@ func eventually(t *testing.T, what string, limit time.Duration, check func(conte
 	begun := time.Now()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
+	var last error
 	for {
 		err := check(ctx)
 		if err == nil {
 			return time.Since(begun)
 		}
+		if ctx.Err() == nil {
+			last = err // The one at the end may be of the deadline alone.
+		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("%s: not within %s: %v", what, limit, err)
+			t.Fatalf("%s: not within %s: %v", what, limit, errors.Join(last, err))
 		case <-time.After(250 * time.Millisecond):
 		}
 	}
