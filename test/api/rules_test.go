@@ -23,7 +23,7 @@ var rules = []struct {
 	{"server name that starts with a digit", "server", `metadata: {name: 1st}`, []string{
 		`<nil>: Invalid value: metadata.name must be a DNS label that starts with a letter, because a Service has this name: lower-case letters, digits and '-'`,
 	}},
-	{"server name that is too long for a Service", "server", `metadata: {name: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa}`, nil},
+	{"server name that is too long for a Service, which the operator says", "server", `metadata: {name: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa}`, nil},
 	{"client name with a dot", "client", `metadata: {name: a.b}`, []string{
 		`<nil>: Invalid value: metadata.name must be a DNS label: lower-case letters, digits and '-', at most 63 characters`,
 	}},

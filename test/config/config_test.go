@@ -200,6 +200,23 @@ func TestIntegrationOverlaysApply(t *testing.T) {
 	}
 }
 
+func TestIntegrationSamplesApply(t *testing.T) {
+	config := controlplane.Start(t)
+	clients := kubernetes.NewForConfigOrDie(config)
+	for _, overlay := range []string{"samples", "samples/kubernetes-mcp-server"} {
+		objects := render(t, overlay)
+		for _, object := range objects {
+			if object.GetNamespace() == "" && object.GetKind() != "Namespace" {
+				object.SetNamespace(metav1.NamespaceDefault)
+			}
+		}
+		apply(t, config, objects)
+	}
+	if _, err := clients.CoreV1().Namespaces().Get(t.Context(), "tools", metav1.GetOptions{}); err != nil {
+		t.Error(err)
+	}
+}
+
 func allowed(t *testing.T, clients kubernetes.Interface, namespace, verb, group, resource string) bool {
 	t.Helper()
 	review, err := clients.AuthorizationV1().SubjectAccessReviews().Create(t.Context(), &authorizationv1.SubjectAccessReview{
