@@ -386,3 +386,38 @@ func withoutRest(t testing.TB, child any) any {
 	}
 	return map[string]any{"apiVersion": parts["apiVersion"], "kind": parts["kind"], "metadata": parts["metadata"]}
 }
+
+// TestUnvalidatedSpecs: the policy is also built for a server that Validate refuses, and even a pod template of such a
+// server would be selected by it.
+func TestUnvalidatedSpecs(t *testing.T) {
+	for seed := range uint64(500) {
+		p := params(newDice(seed).server())
+		p.Peers = nil
+		network, err := NetworkPolicy(p)
+		if err != nil {
+			continue
+		}
+		w := witness{t: t, seed: seed, p: p}
+		for _, rule := range into[networking.NetworkPolicy](t, network).Spec.Ingress {
+			w.ingress(rule)
+		}
+		for _, rule := range into[networking.NetworkPolicy](t, network).Spec.Egress {
+			if len(rule.To) == 0 {
+				w.errorf("an egress rule allows every address")
+			}
+			for _, peer := range rule.To {
+				w.peerIsSomebody(peer)
+			}
+		}
+		if p.Server.Spec.Pod != nil {
+			p.Server.Spec.Pod.Labels = map[string]string{LabelServer: "other"}
+		}
+		template, err := podTemplate(p)
+		if err != nil {
+			continue
+		}
+		if !labels.SelectorFromSet(Selector(p.Server.Name)).Matches(labels.Set(template.Labels)) {
+			w.errorf("the pod has the labels %v", template.Labels)
+		}
+	}
+}
