@@ -86,7 +86,7 @@ func (w *world) run(change ...func(*controllers.Options, *rest.Config)) (stop fu
 	o := controllers.Options{
 		Namespace: w.operator, PodLabels: map[string]string{"app.kubernetes.io/name": "bartizan"}, GateImage: gateImage,
 		WatchNamespaces: []string{w.namespace}, RolloutBudget: 5, Gates: w.gates, Rest: time.Hour, Retry: 200 * time.Millisecond,
-		GrantableRules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"get", "list"}}},
+		GrantableRules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"get", "list"}}, {APIGroups: []string{"batch"}, Resources: []string{"jobs"}, Verbs: []string{"get"}}},
 	}
 	for _, c := range change {
 		c(&o, kubernetes)
