@@ -16,14 +16,23 @@ type world struct {
 	garbage         bool // the waiting Secret exists without a key
 	acknowledged    []string
 	revoked         []string
+	unused          []string
+	rotateAfter     time.Time
 	now             time.Time
 	made            int
+	regular         keys.Schedule
+}
+
+func (w world) schedule() keys.Schedule {
+	s := w.regular
+	s.RotateAfter = w.rotateAfter
+	return s
 }
 
 func (w world) facts() keys.Facts {
 	return keys.Facts{
 		Records: w.records, Client: w.client, Waiting: w.waiting, WaitingExists: w.waiting != nil || w.garbage,
-		Acknowledged: w.acknowledged, Revoked: w.revoked, Now: w.now,
+		Acknowledged: w.acknowledged, Revoked: w.revoked, Unused: w.unused, Now: w.now,
 	}
 }
 
@@ -36,9 +45,9 @@ func (w world) key() string {
 	}
 	var ends []int64
 	for _, k := range w.records {
-		ends = append(ends, k.NotAfter.Unix())
+		ends = append(ends, k.NotAfter.Unix(), k.ActivatedAt.Unix(), k.ReplacedAt.Unix())
 	}
-	return fmt.Sprint(states(w.records), ends, held(w.client), held(w.waiting), w.garbage, w.acknowledged, w.revoked, w.now.Unix(), w.made)
+	return fmt.Sprint(states(w.records), ends, held(w.client), held(w.waiting), w.garbage, w.acknowledged, w.revoked, w.unused, w.rotateAfter.Unix(), w.now.Unix(), w.made)
 }
 
 func (w world) make() (*keys.Held, int) {
@@ -49,8 +58,8 @@ func (w world) make() (*keys.Held, int) {
 // write does the operator's next single write, after which it may crash; done says that there was none.
 func (w world) write(t *testing.T, path []string) (after world, done bool) {
 	t.Helper()
-	step := keys.Next(w.facts(), schedule)
-	if states(step.Records) != states(w.records) {
+	step := keys.Next(w.facts(), w.schedule())
+	if !slices.Equal(step.Records, w.records) {
 		check(t, path, w, step)
 		w.records = step.Records
 		return w, false
@@ -108,7 +117,9 @@ func check(t *testing.T, path []string, before world, step keys.Step) {
 		i := slices.IndexFunc(before.records, func(b keys.Record) bool { return b.ID == k.ID })
 		switch {
 		case i >= 0:
-			if from := before.records[i].State; from != k.State && !from.CanBecome(k.State) && !passesThrough(from, k.State) {
+			if from := before.records[i].State; from == keys.Draining && k.State == keys.Retired && !overlapped(before, before.records[i]) {
+				t.Fatalf("%v: %s is refused before its overlap, or while it is in use", path, k.ID)
+			} else if from != k.State && !from.CanBecome(k.State) && !passesThrough(from, k.State) {
 				t.Fatalf("%v: %s went from %s to %s", path, k.ID, from, k.State)
 			}
 		case len(before.records) > 0 && (before.waiting == nil || before.waiting.ID != k.ID):
@@ -128,6 +139,12 @@ func check(t *testing.T, path []string, before world, step keys.Step) {
 		accepted(step.Records, held, before.now) == "" && held.ID != putBack(before) {
 		t.Fatalf("%v: the client's key %s is accepted no longer: %s", path, held.ID, states(step.Records))
 	}
+}
+
+// overlapped says whether a replaced key may be refused.
+func overlapped(w world, k keys.Record) bool {
+	aged := !w.now.Before(k.NotAfter)
+	return aged || !w.now.Before(k.ReplacedAt.Add(w.regular.Overlap)) && slices.Contains(w.unused, k.ID)
 }
 
 // passesThrough allows what two steps do at once.
@@ -191,6 +208,27 @@ var events = []struct {
 		w.now = w.now.Add(schedule.RenewBefore)
 		return w, w.now.Before(start.Add(3 * schedule.MaximumAge))
 	}},
+	{"an overlap passes", func(w world) (world, bool) {
+		w.now = w.now.Add(schedule.Overlap)
+		return w, w.now.Before(start.Add(5 * schedule.Overlap))
+	}},
+	{"replaced keys go out of use", func(w world) (world, bool) {
+		var ids []string
+		for _, k := range w.records {
+			if k.State == keys.Draining {
+				ids = append(ids, k.ID)
+			}
+		}
+		slices.Sort(ids)
+		changed := !slices.Equal(ids, w.unused)
+		w.unused = ids
+		return w, changed
+	}},
+	{"somebody asks for a new key", func(w world) (world, bool) {
+		changed := !w.rotateAfter.Equal(w.now) && w.now.Before(start.Add(5*schedule.Overlap))
+		w.rotateAfter = w.now
+		return w, changed
+	}},
 	{"revocation", func(w world) (world, bool) {
 		if w.client == nil || slices.Contains(w.revoked, w.client.ID) || len(w.revoked) > 0 {
 			return w, false
@@ -204,13 +242,24 @@ var events = []struct {
 // can happen around it, up to a depth; from each world that it meets, the operator left alone must come to rest with one
 // key that works.
 func TestEveryOrder(t *testing.T) {
-	const depth = 12
+	for name, regular := range map[string]keys.Schedule{
+		"by age alone": schedule,
+		"by interval": {
+			MaximumAge: schedule.MaximumAge, RenewBefore: schedule.RenewBefore, Overlap: schedule.Overlap, Times: keys.Every(2*schedule.Overlap, 1),
+		},
+	} {
+		t.Run(name, func(t *testing.T) { everyOrder(t, regular) })
+	}
+}
+
+func everyOrder(t *testing.T, regular keys.Schedule) {
+	const depth = 9
 	type node struct {
 		world
 		path []string
 	}
 	seen := map[string]bool{}
-	frontier := []node{{world: world{now: start}}}
+	frontier := []node{{world: world{now: start, regular: regular}}}
 	for range depth {
 		var next []node
 		for _, n := range frontier {
@@ -240,6 +289,9 @@ func settle(t *testing.T, w world, path []string) {
 	t.Helper()
 	for range 24 {
 		w, _ = events[0].apply(w)
+		if w.rotateAfter.Equal(w.now) {
+			w.now = w.now.Add(time.Second) // else each new key is issued at the very moment, and not after it
+		}
 		after, done := w.write(t, append(slices.Clone(path), "settling"))
 		if !done {
 			w = after
@@ -248,7 +300,7 @@ func settle(t *testing.T, w world, path []string) {
 		if accepted(w.records, w.client, w.now) != keys.Current || w.waiting != nil || w.garbage {
 			t.Fatalf("%v: at rest with %s", path, w.key())
 		}
-		if step := keys.Next(w.facts(), schedule); !step.Wake.After(w.now) {
+		if step := keys.Next(w.facts(), w.schedule()); !step.Wake.After(w.now) {
 			t.Fatalf("%v: at rest and awake at once", path)
 		}
 		return

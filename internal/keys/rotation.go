@@ -6,14 +6,23 @@ import (
 	"time"
 )
 
-// maxEnded bounds how many ended keys a record remembers.
-const maxEnded = 4
+const (
+	// maxEnded bounds how many ended keys are remembered.
+	maxEnded = 4
+	// maxDraining bounds how many replaced keys are accepted: with as many, a schedule waits, and only age does not.
+	maxDraining = 4
+	// clockSkew is by how much the clock that says when a key was issued may be behind the one that says what is due.
+	clockSkew = 30 * time.Second
+)
 
 // Record is what is remembered of a key: never the key itself.
 type Record struct {
 	ID, SHA256         string
 	State              State
 	IssuedAt, NotAfter time.Time
+	// ActivatedAt is when the client's Secret was first seen to hold the key, ReplacedAt when it was first seen to hold its
+	// successor; zero before.
+	ActivatedAt, ReplacedAt time.Time
 }
 
 // Held is the key that a Secret holds.
@@ -21,14 +30,6 @@ type Held struct {
 	ID, SHA256 string
 	// Since is a time at which the key existed: it counts as issued then when no record knows better.
 	Since time.Time
-}
-
-// Schedule says when a key is replaced.
-type Schedule struct {
-	// MaximumAge is how long after it was issued gates accept a key.
-	MaximumAge time.Duration
-	// RenewBefore is how long before that end its replacement begins, so that both are accepted for a while.
-	RenewBefore time.Duration
 }
 
 // Facts are what is there now. Whoever acts on what Next says must have read them past any cache.
@@ -44,7 +45,9 @@ type Facts struct {
 	Acknowledged []string
 	// Revoked are the ids of keys that must be refused at once.
 	Revoked []string
-	Now     time.Time
+	// Unused are the ids of keys that are known not to have been used lately. A key that is not among them counts as used.
+	Unused []string
+	Now    time.Time
 }
 
 // Action is what to do to the Secrets after the records were written. Each is one write.
@@ -68,6 +71,8 @@ const (
 const (
 	ReasonFirstKey    = "FirstKey"
 	ReasonMaximumAge  = "MaximumAge"
+	ReasonSchedule    = "Schedule"
+	ReasonRotateAfter = "RotateAfter"
 	ReasonSecretLost  = "SecretLost"
 	ReasonKeyRevoked  = "KeyRevoked"
 	ReasonKeyOutlived = "KeyOutlived"
@@ -82,6 +87,10 @@ type Step struct {
 	Reason string
 	// Wake is when something is needed by the clock alone; zero when nothing is.
 	Wake time.Time
+	// Due is when the next rotation begins; zero while one is under way or waits.
+	Due time.Time
+	// Held says that a rotation is due and waits, because too many replaced keys are still in use.
+	Held bool
 }
 
 // Next says what is needed now: which records follow from the facts, and one action. Write the records, take the action,
@@ -112,7 +121,10 @@ func Next(f Facts, s Schedule) Step {
 	} else {
 		step.Action, step.Reason = r.restore(waiting)
 	}
-	step.Wake = r.wake(current, waiting)
+	step.Wake, step.Held = r.wake(current, waiting), r.crowded
+	if current != nil && waiting == nil && step.Action == Nothing && !step.Held {
+		step.Due, _ = r.due(current)
+	}
 	step.Records = r.result()
 	return step
 }
@@ -127,26 +139,35 @@ type records struct {
 	list     []Record
 	facts    Facts
 	schedule Schedule
+	// crowded says that a rotation waits until fewer replaced keys are in use.
+	crowded bool
 }
 
 // rotate is what is needed while the client's Secret holds an accepted key.
 func (r *records) rotate(current, waiting *Record) (Action, string) {
 	for i := range r.list {
 		if k := &r.list[i]; k.State == Current && k != current {
-			k.State = Draining
+			k.State, k.ReplacedAt = Draining, r.now()
 		}
 	}
 	current.State = Current
+	if current.ActivatedAt.IsZero() {
+		current.ActivatedAt = r.now()
+	}
+	due, reason := r.due(current)
 	switch {
 	case r.facts.WaitingExists && (waiting == nil || !waiting.State.waiting()):
 		return Discard, ""
 	case waiting != nil && (waiting.State == Distributed || slices.Contains(r.facts.Acknowledged, waiting.ID)):
 		waiting.State = Distributed
-		return Deliver, ReasonMaximumAge
-	case waiting == nil && !r.facts.Now.Before(r.due(current)):
-		return Prepare, ReasonMaximumAge
+		return Deliver, reason
+	case waiting != nil || r.facts.Now.Before(due):
+		return Nothing, ""
+	case r.draining() >= maxDraining && r.facts.Now.Before(r.tooOld(current)):
+		r.crowded = true
+		return Nothing, ""
 	}
-	return Nothing, ""
+	return Prepare, reason
 }
 
 // restore is what is needed while the client's Secret holds no accepted key: nobody can wait for the gates then.
@@ -201,6 +222,12 @@ func (r *records) end() {
 			k.State = Revoked
 		case !r.facts.Now.Before(k.NotAfter):
 			k.State = Retired
+		case k.State != Draining:
+		case k.ReplacedAt.IsZero():
+			k.ReplacedAt = r.now()
+		case !r.facts.Now.Before(k.ReplacedAt.Add(r.schedule.Overlap)) &&
+			(slices.Contains(r.facts.Unused, k.ID) || !r.facts.Now.Before(r.oldest(k))):
+			k.State = Retired
 		}
 	}
 }
@@ -224,22 +251,69 @@ func (r *records) find(h *Held) *Record {
 	return &r.list[i]
 }
 
-func (r *records) due(k *Record) time.Time { return k.NotAfter.Add(-r.schedule.RenewBefore) }
+// now is the time as an API object holds it.
+func (r *records) now() time.Time { return r.facts.Now.UTC().Truncate(time.Second) }
+
+// oldest is when a key reaches its maximum age. A schedule that became stricter ends no key that is in use, but replaces it.
+func (r *records) oldest(k *Record) time.Time {
+	if end := k.IssuedAt.Add(r.schedule.MaximumAge); end.Before(k.NotAfter) {
+		return end
+	}
+	return k.NotAfter
+}
+
+// tooOld is when a key is replaced because of its age alone.
+func (r *records) tooOld(k *Record) time.Time { return r.oldest(k).Add(-r.schedule.RenewBefore) }
+
+// due is when the current key is to be replaced, and why.
+func (r *records) due(k *Record) (time.Time, string) {
+	due, reason := r.tooOld(k), ReasonMaximumAge
+	if r.schedule.Times != nil {
+		since := k.IssuedAt
+		if k.ActivatedAt.After(since) {
+			since = k.ActivatedAt
+		}
+		if at := r.schedule.Times.Next(since.Add(clockSkew)); !at.IsZero() && at.Before(due) {
+			due, reason = at, ReasonSchedule
+		}
+	}
+	if at := r.schedule.RotateAfter; k.IssuedAt.Before(at) && at.Before(due) {
+		due, reason = at, ReasonRotateAfter
+	}
+	return due, reason
+}
+
+func (r *records) draining() int {
+	n := 0
+	for i := range r.list {
+		if r.list[i].State == Draining {
+			n++
+		}
+	}
+	return n
+}
 
 func (r *records) wake(current, waiting *Record) time.Time {
 	var wake time.Time
 	at := func(t time.Time) {
-		if wake.IsZero() || t.Before(wake) {
+		if t.After(r.facts.Now) && (wake.IsZero() || t.Before(wake)) {
 			wake = t
 		}
 	}
 	for i := range r.list {
-		if r.list[i].State.Accepted() {
-			at(r.list[i].NotAfter)
+		k := &r.list[i]
+		if k.State.Accepted() {
+			at(k.NotAfter)
+		}
+		if k.State == Draining {
+			at(k.ReplacedAt.Add(r.schedule.Overlap))
+			at(r.oldest(k))
 		}
 	}
 	if current != nil && waiting == nil {
-		at(r.due(current))
+		due, _ := r.due(current)
+		at(due)
+		at(r.tooOld(current))
 	}
 	return wake
 }

@@ -14,7 +14,7 @@ import (
 
 var (
 	start    = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
-	schedule = keys.Schedule{MaximumAge: 90 * 24 * time.Hour, RenewBefore: 7 * 24 * time.Hour}
+	schedule = keys.Schedule{MaximumAge: 90 * 24 * time.Hour, RenewBefore: 7 * 24 * time.Hour, Overlap: 24 * time.Hour}
 	due      = start.Add(schedule.MaximumAge - schedule.RenewBefore)
 	end      = start.Add(schedule.MaximumAge)
 )

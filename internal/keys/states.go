@@ -13,7 +13,7 @@ const (
 	Distributed State = "Distributed"
 	// Current: the client's Secret holds it.
 	Current State = "Current"
-	// Draining: replaced, and still accepted until its end.
+	// Draining: replaced, and still accepted for a while.
 	Draining State = "Draining"
 	// Retired: accepted nowhere, for good.
 	Retired State = "Retired"
