@@ -69,6 +69,7 @@ var connect = sync.OnceValues(func() (*cluster, error) {
 		return nil, err
 	}
 	config.QPS, config.Burst = 200, 400
+	config.WarningHandler = rest.NoWarnings{} // Deletion lists every kind, deprecated ones too.
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		clientgoscheme.AddToScheme, v1alpha1.AddToScheme, certmanager.AddToScheme, externalsecrets.AddToScheme,

@@ -101,7 +101,10 @@ func (c *connection) open(ctx context.Context) (*mcp.ClientSession, error) {
 // drop ends a session and its connections. That the goodbye fails is of no interest.
 func (c *connection) drop(session *mcp.ClientSession) {
 	_ = session.Close()
-	c.transport.CloseIdleConnections()
+	// A connection that is not idle yet must not be found again.
+	last := c.transport
+	c.transport = last.Clone()
+	last.CloseIdleConnections()
 }
 
 // RoundTrip sends a request with the credentials.
