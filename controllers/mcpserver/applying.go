@@ -38,8 +38,6 @@ type applied struct {
 	err error
 }
 
-func (a applied) retry() error { return a.err }
-
 // apply does what the plan says, in its order, and stops at the first failure. The error is one that says nothing about
 // the server, such as an API server that cannot be reached.
 func (r *Reconciler) apply(ctx context.Context, o *observed, p plan) (applied, error) {

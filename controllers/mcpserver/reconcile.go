@@ -121,7 +121,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{}, err
 	}
 	r.wakeWaiting(o, p)
-	return ctrl.Result{RequeueAfter: r.after(request.NamespacedName, o, applied, distribution)}, applied.retry()
+	if applied.err != nil {
+		return ctrl.Result{}, applied.err
+	}
+	return ctrl.Result{RequeueAfter: r.after(request.NamespacedName, o, applied, distribution)}, nil
 }
 
 func (r *Reconciler) forget(server types.NamespacedName) {

@@ -71,14 +71,13 @@ func same(want, live any) bool {
 		return false
 	}
 	if x, err := time.ParseDuration(a); err == nil {
-		y, err := time.ParseDuration(b)
-		return err == nil && x == y
+		if y, err := time.ParseDuration(b); err == nil {
+			return x == y
+		}
 	}
-	if x, err := resource.ParseQuantity(a); err == nil {
-		y, err := resource.ParseQuantity(b)
-		return err == nil && x.Cmp(y) == 0
-	}
-	return false
+	x, errA := resource.ParseQuantity(a)
+	y, errB := resource.ParseQuantity(b)
+	return errA == nil && errB == nil && x.Cmp(y) == 0
 }
 
 // empty says whether the API server may leave a value out.
