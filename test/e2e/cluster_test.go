@@ -36,6 +36,10 @@ type cluster struct {
 	client.Client
 	config *rest.Config
 	images map[string]string
+
+	mu sync.Mutex
+	// namespaces are those of each test, by its name.
+	namespaces map[string][]string
 }
 
 var connect = sync.OnceValues(func() (*cluster, error) {
@@ -130,29 +134,46 @@ func (c *cluster) namespace(t *testing.T, prefix string) string {
 		Labels:       map[string]string{"pod-security.kubernetes.io/enforce": "restricted"},
 	}}
 	must(t, c.Create(t.Context(), namespace))
-	t.Cleanup(func() {
-		if t.Failed() {
-			c.dump(t, namespace.Name)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.namespaces == nil {
+		c.namespaces = map[string][]string{}
+	}
+	if len(c.namespaces[t.Name()]) == 0 {
+		t.Cleanup(func() { c.remove(t) })
+	}
+	c.namespaces[t.Name()] = append(c.namespaces[t.Name()], namespace.Name)
+	return namespace.Name
+}
+
+// remove removes the namespaces of a test, all at once, and waits until they are gone: one that cannot go is a failure, too.
+func (c *cluster) remove(t *testing.T) {
+	c.mu.Lock()
+	names := c.namespaces[t.Name()]
+	c.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	if t.Failed() {
+		for _, name := range names {
+			c.dump(t, name)
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
-		defer cancel()
-		if err := c.Delete(ctx, namespace); err != nil && !apierrors.IsNotFound(err) {
-			t.Errorf("removing namespace %s: %v", namespace.Name, err)
+	}
+	for _, name := range names {
+		err := c.Delete(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+		if err != nil && !apierrors.IsNotFound(err) {
+			t.Errorf("removing namespace %s: %v", name, err)
 		}
-		for {
-			err := c.Get(ctx, client.ObjectKeyFromObject(namespace), &corev1.Namespace{})
-			if apierrors.IsNotFound(err) {
-				return
-			}
+	}
+	for _, name := range names {
+		for !apierrors.IsNotFound(c.Get(ctx, client.ObjectKey{Name: name}, &corev1.Namespace{})) {
 			select {
 			case <-ctx.Done():
-				t.Errorf("namespace %s is still there: %v", namespace.Name, ctx.Err())
+				t.Errorf("namespace %s is still there: %v", name, ctx.Err())
 				return
 			case <-time.After(time.Second):
 			}
 		}
-	})
-	return namespace.Name
+	}
 }
 
 // create makes objects, and fails the test when it cannot.

@@ -28,15 +28,15 @@ const maxRefusal = 64 << 10
 // connection is an HTTP client with the caller's credentials that remembers how the last request failed: the SDK's errors
 // do not keep the HTTP status.
 type connection struct {
-	settings  settings
-	key       string
-	transport *http.Transport
-	opened    atomic.Int64
-	serial    atomic.Pointer[string]
+	settings settings
+	key      string
+	opened   atomic.Int64
+	serial   atomic.Pointer[string]
 
-	mu      sync.Mutex
-	refusal *refusal
-	network error
+	mu        sync.Mutex
+	transport *http.Transport
+	refusal   *refusal
+	network   error
 }
 
 type refusal struct {
@@ -101,6 +101,8 @@ func (c *connection) open(ctx context.Context) (*mcp.ClientSession, error) {
 // drop ends a session and its connections. That the goodbye fails is of no interest.
 func (c *connection) drop(session *mcp.ClientSession) {
 	_ = session.Close()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	// A connection that is not idle yet must not be found again.
 	last := c.transport
 	c.transport = last.Clone()
@@ -116,7 +118,10 @@ func (c *connection) RoundTrip(r *http.Request) (*http.Response, error) {
 	for _, header := range c.settings.headers {
 		r.Header.Add(header[0], header[1])
 	}
-	answer, err := c.transport.RoundTrip(r)
+	c.mu.Lock()
+	transport := c.transport
+	c.mu.Unlock()
+	answer, err := transport.RoundTrip(r)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.refusal, c.network = nil, err
