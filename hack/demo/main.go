@@ -48,9 +48,7 @@ func run(ctx context.Context, arguments []string) error {
 	case "run":
 		err = full(ctx, s, c)
 	case "up":
-		compiled := make(chan error, 1)
-		go func() { compiled <- c.compileAhead(ctx) }()
-		_, err = up(ctx, s, c, compiled)
+		err = upAlone(ctx, s, c)
 	case "down":
 		return down(ctx, s, c)
 	default:

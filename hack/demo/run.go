@@ -6,7 +6,6 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -30,13 +29,16 @@ const serverURL = "https://kubernetes.tools.svc/mcp"
 
 // full shows everything on a real cluster. What compiles slowly does so while the local part is shown.
 func full(ctx context.Context, s *screen, c *cluster) error {
-	if c.isTestbed() {
-		if err := s.stage("Debian packages that a node needs", func() error { return follow(ctx, io.Discard, "hack/packages.sh") }); err != nil {
-			return err
-		}
+	ctx, cancel := context.WithCancel(ctx)
+	compiled := c.compileAhead(ctx)
+	// Nothing goes on when the demo has ended early.
+	defer func() {
+		cancel()
+		_ = compiled()
+	}()
+	if err := c.packages(ctx, s); err != nil {
+		return err
 	}
-	compiled := make(chan error, 1)
-	go func() { compiled <- c.compileAhead(ctx) }()
 	if err := local(ctx, s, c.cache); err != nil {
 		return err
 	}

@@ -32,27 +32,62 @@ type environment struct {
 // environmentFile is where environment is kept, in the cache.
 const environmentFile = "environment.json"
 
-// compileAhead compiles what takes longest. Its progress goes to a file, so that it does not disturb what is shown meanwhile.
-func (c *cluster) compileAhead(ctx context.Context) error {
-	if err := c.tools(ctx); err != nil {
-		return err
+// compileAhead begins to compile what takes longest, out of the way of what is shown meanwhile: with the lowest priority, and
+// with its progress in a file. It returns a function that waits for the end of it.
+func (c *cluster) compileAhead(ctx context.Context) (wait func() error) {
+	done := make(chan struct{})
+	var result error
+	go func() {
+		defer close(done)
+		result = func() error {
+			if err := c.tools(ctx); err != nil || !c.isTestbed() {
+				return err
+			}
+			progress, err := os.Create(filepath.Join(c.cache, "build.log"))
+			if err != nil {
+				return err
+			}
+			defer progress.Close()
+			return follow(ctx, progress, "nice", "-n", "19", c.testbed(), "build")
+		}()
+	}()
+	return func() error {
+		<-done
+		return result
 	}
+}
+
+// packages installs the Debian packages that a node is made of.
+func (c *cluster) packages(ctx context.Context, s *screen) error {
 	if !c.isTestbed() {
 		return nil
 	}
-	progress, err := os.Create(filepath.Join(c.cache, "build.log"))
-	if err != nil {
+	return s.stage("Debian packages that a node needs", func() error {
+		_, err := output(ctx, nil, "hack/packages.sh")
+		return err
+	})
+}
+
+// upAlone is up without anything before it.
+func upAlone(ctx context.Context, s *screen, c *cluster) error {
+	ctx, cancel := context.WithCancel(ctx)
+	compiled := c.compileAhead(ctx)
+	defer func() {
+		cancel()
+		_ = compiled()
+	}()
+	if err := c.packages(ctx, s); err != nil {
 		return err
 	}
-	defer progress.Close()
-	return follow(ctx, progress, c.testbed(), "build")
+	_, err := up(ctx, s, c, compiled)
+	return err
 }
 
 // up brings up the cluster with the operator and the images in it. What is there already is left as it is.
-func up(ctx context.Context, s *screen, c *cluster, compiled <-chan error) (environment, error) {
+func up(ctx context.Context, s *screen, c *cluster, compiled func() error) (environment, error) {
 	e := environment{Context: c.context, Images: map[string]string{}}
 	s.title("A real cluster")
-	if err := s.stage("compile the cluster's parts (minutes, once; progress in "+filepath.Join(c.cache, "build.log")+")", func() error { return <-compiled }); err != nil {
+	if err := s.stage("compile the cluster's parts (minutes, once; progress in "+filepath.Join(c.cache, "build.log")+")", compiled); err != nil {
 		return e, err
 	}
 	if c.isTestbed() {
