@@ -37,14 +37,14 @@ const version = "k8s.io/component-base/version"
 // The components.
 var (
 	Kubernetes = Component{
-		Name: "kubernetes", Usually: 6 * time.Minute,
+		Name: "kubernetes", Usually: 7 * time.Minute,
 		LDFlags: "-X " + version + ".gitVersion=" + KubernetesVersion + " -X " + version + ".gitMajor=1 -X " + version + ".gitMinor=36" +
 			" -X " + version + ".gitTreeState=clean -X " + version + ".gitCommit=testbed -X " + version + ".buildDate=1970-01-01T00:00:00Z",
 	}
 	Pause       = Component{Name: "pause", Usually: 2 * time.Second}
 	Images      = Component{Name: "images", Source: "../images", Usually: 5 * time.Second}
 	Probe       = Component{Name: "probe", Usually: 5 * time.Second}
-	KubeRouter  = Component{Name: "kuberouter", Usually: 10 * time.Second}
+	KubeRouter  = Component{Name: "kuberouter", Usually: 15 * time.Second}
 	CoreDNS     = Component{Name: "coredns", Usually: 15 * time.Second}
 	CertManager = Component{
 		Name: "certmanager", Usually: 25 * time.Second, CRDModule: "github.com/cert-manager/cert-manager",
