@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"slices"
+	"time"
 
 	core "k8s.io/api/core/v1"
 	metav1 "k8s.io/client-go/applyconfigurations/meta/v1"
@@ -29,7 +30,7 @@ func externalSecret(p Params, group *v1alpha1.SecretGroup) *ExternalSecretApplyC
 	es.Labels = Labels(p.Server.Name)
 	es.OwnerReferences = []metav1.OwnerReferenceApplyConfiguration{*owner(p)}
 	es.Spec = &ExternalSecretSpec{
-		RefreshInterval: cmp.Or(group.RefreshInterval, "1h"),
+		RefreshInterval: refreshInterval(group),
 		SecretStoreRef: ExternalSecretStoreRef{
 			Kind: string(cmp.Or(group.StoreRef.Kind, v1alpha1.SecretStoreNamespaced)),
 			Name: group.StoreRef.Name,
@@ -77,4 +78,14 @@ func SecretHash(group *v1alpha1.SecretGroup, secret *core.Secret) string {
 		}
 	}
 	return hex.EncodeToString(mac.Sum(nil)[:16])
+}
+
+// refreshInterval is spelled as external-secrets spells it when it writes the object back: another spelling of the same
+// time would have both write for ever.
+func refreshInterval(group *v1alpha1.SecretGroup) string {
+	interval, err := time.ParseDuration(cmp.Or(group.RefreshInterval, "1h"))
+	if err != nil {
+		return group.RefreshInterval // Validate has refused it
+	}
+	return interval.String()
 }

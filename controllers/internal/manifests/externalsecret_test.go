@@ -1,8 +1,11 @@
 package manifests
 
 import (
+	"encoding/json"
+	"reflect"
 	"testing"
 
+	esv1 "github.com/external-secrets/external-secrets/apis/externalsecrets/v1"
 	core "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -11,6 +14,35 @@ import (
 
 func TestExternalSecrets(t *testing.T) {
 	golden(t, "externalsecret", []string{"minimal", "everything", "secrets"}, func(c Children) any { return c.ExternalSecrets })
+}
+
+// TestExternalSecretSurvivesItsController: external-secrets reads the object into its own types and writes it back. A field
+// that comes back in another spelling would be repaired, and written back again, without an end.
+func TestExternalSecretSurvivesItsController(t *testing.T) {
+	for _, interval := range []string{"1h", "1m", "90s", "1h0m0s", "5s"} {
+		es := externalSecret(Params{Server: &v1alpha1.MCPServer{}}, &v1alpha1.SecretGroup{Name: "group", RefreshInterval: interval})
+		applied, err := json.Marshal(es.Spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var typed esv1.ExternalSecretSpec
+		if err := json.Unmarshal(applied, &typed); err != nil {
+			t.Fatal(err)
+		}
+		written, err := json.Marshal(typed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var before, after map[string]any
+		if json.Unmarshal(applied, &before) != nil || json.Unmarshal(written, &after) != nil {
+			t.Fatal("no JSON")
+		}
+		for field, value := range before {
+			if !reflect.DeepEqual(value, after[field]) {
+				t.Errorf("%s: %s is applied as %v and written back as %v", interval, field, value, after[field])
+			}
+		}
+	}
 }
 
 // TestSecretHash: it follows the environment variables and nothing else, and who cannot read the Secret cannot guess by it.
