@@ -2,11 +2,14 @@ package controllers_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	networkingv1 "k8s.io/api/networking/v1"
 
 	"github.com/bartizan-dev/bartizan/test/controlplane"
 )
@@ -48,6 +51,24 @@ func TestIntegrationServerBecomesReady(t *testing.T) {
 				t.Errorf("%s was not written after %v\nwritten: %s", kind, order[:slices.Index(order, kind)], strings.Join(kinds, "\n"))
 			}
 			last = max(last, i)
+		}
+	})
+	t.Run("addresses of the Kubernetes API", func(t *testing.T) {
+		w := w.in(t)
+		w.create(w.store("vault"), w.full("reader"))
+		w.ready("reader")
+		policy := &networkingv1.NetworkPolicy{}
+		if err := w.get("reader", policy); err != nil {
+			t.Fatal(err)
+		}
+		egress, err := json.Marshal(policy.Spec.Egress)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, address := range []string{controlplane.AdvertisedAddress, "10.0.0.1"} {
+			if !strings.Contains(string(egress), address+"/32") {
+				t.Errorf("%s is not reachable: %s", address, egress)
+			}
 		}
 	})
 }

@@ -87,7 +87,8 @@ func TestIntegrationDeletionLeavesNothing(t *testing.T) {
 	w := newWorld(t, controlplane.WithControllerManager())
 	w.everybody()
 	w.create(w.store("vault"))
-	stop := w.run()
+	everywhere := func(o *Options, _ *Config) { o.WatchNamespaces = nil }
+	stop := w.run(everywhere)
 	server, other := w.full("weather"), w.server("other")
 	w.create(server, other)
 	w.ready("weather")
@@ -119,7 +120,7 @@ func TestIntegrationDeletionLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	nothing("other")
-	stop = w.run()
+	stop = w.run(everywhere)
 	controlplane.Eventually(t, soon, func(ctx context.Context) error {
 		for _, object := range []client.Object{&corev1.Secret{}, &certmanager.Issuer{}, &certmanager.Certificate{}} {
 			if err := w.get("bartizan-ca-1", object); !apierrors.IsNotFound(err) {

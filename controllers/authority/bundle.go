@@ -3,7 +3,6 @@ package authority
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -37,14 +36,14 @@ func Credentials(reader client.Reader, operatorNamespace string) gates.Credentia
 		key := client.ObjectKey{Namespace: operatorNamespace, Name: OperatorCertificate}
 		secret := &corev1.Secret{}
 		if err := reader.Get(ctx, key, secret); apierrors.IsNotFound(err) {
-			return nil, fmt.Errorf("Secret %s is not issued yet", key)
+			return nil, fmt.Errorf("no Secret %s yet: cert-manager has to issue it", key)
 		} else if err != nil {
 			return nil, err
 		}
 		certificate, err := tls.X509KeyPair(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey])
 		if err != nil {
 			// The parser's own words could quote the key.
-			return nil, errors.New("Secret " + key.String() + " holds no usable certificate: delete it, and cert-manager issues it anew")
+			return nil, fmt.Errorf("no usable certificate in Secret %s: delete it, and cert-manager issues it anew", key)
 		}
 		return &certificate, nil
 	}

@@ -2,6 +2,7 @@ package mcpserver
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -54,9 +55,7 @@ func newPlan(o *observed, s Settings) (plan, error) {
 	problems := append(manifests.Validate(o.server, s.Options), consent(o)...)
 	if len(problems) == 0 {
 		made, err := build(o, p)
-		if refused, ok := err.(manifests.Problems); ok {
-			problems = refused
-		} else {
+		if !errors.As(err, &problems) {
 			return made, err
 		}
 	}

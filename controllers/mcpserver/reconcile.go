@@ -135,7 +135,7 @@ func (r *Reconciler) forget(server types.NamespacedName) {
 // after returns when to look at the server again if nothing happens before.
 func (r *Reconciler) after(server types.NamespacedName, o *observed, a applied, d distribution) time.Duration {
 	// Jitter, so that servers that were made together are not looked at together.
-	next := r.Settings.Rest + rand.N(r.Settings.Rest/4+1)
+	next := r.Settings.Rest + rand.N(r.Settings.Rest/4+1) //nolint:gosec // no secret
 	wait, took := r.pace.next(server, d, o.now)
 	if wait > 0 {
 		next = min(next, wait)

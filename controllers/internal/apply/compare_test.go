@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"errors"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -109,7 +110,8 @@ func TestOwned(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			err := owned(test.want, test.live)
-			conflict, ok := err.(*ConflictError)
+			var conflict *ConflictError
+			ok := errors.As(err, &conflict)
 			if ok != test.conflict || (ok && conflict.Predecessor != test.predecessor) {
 				t.Errorf("got %v", err)
 			}
