@@ -132,6 +132,17 @@ func foreignEntry(entry metav1.ManagedFieldsEntry) bool {
 	return found
 }
 
+// beyondContents returns the part of a set that is not about contents.
+func beyondContents(set *fieldpath.Set) *fieldpath.Set {
+	rest := fieldpath.NewSet()
+	set.Iterate(func(path fieldpath.Path) {
+		if len(path) == 0 || path[0].FieldName == nil || !contents[*path[0].FieldName] {
+			rest.Insert(path.Copy())
+		}
+	})
+	return rest
+}
+
 func fields(entry metav1.ManagedFieldsEntry) (*fieldpath.Set, error) {
 	set := &fieldpath.Set{}
 	return set, set.FromJSON(bytes.NewReader(entry.FieldsV1.GetRawBytes()))

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 )
 
 // ConflictError says that an object of the wanted name exists and is not ours.
@@ -86,7 +87,8 @@ func (a *Applier) takeOver(ctx context.Context, cached *unstructured.Unstructure
 	return a.client.Patch(ctx, object, client.RawPatch(types.JSONPatchType, patch), client.FieldOwner(FieldOwner))
 }
 
-// united returns the entries with those that are foreign merged into ours.
+// united returns the entries with what is foreign in the contents merged into ours. The rest of a foreign entry stays
+// somebody else's: a finalizer that we owned would go with our next apply.
 func united(entries []metav1.ManagedFieldsEntry) ([]metav1.ManagedFieldsEntry, error) {
 	var ours *metav1.ManagedFieldsEntry
 	var others, taken []metav1.ManagedFieldsEntry
@@ -106,7 +108,8 @@ func united(entries []metav1.ManagedFieldsEntry) ([]metav1.ManagedFieldsEntry, e
 		}
 		first := taken[0]
 		first.Manager, first.Operation = FieldOwner, metav1.ManagedFieldsOperationApply
-		ours, taken = &first, taken[1:]
+		first.FieldsV1 = metav1.NewFieldsV1("{}")
+		ours = &first
 	}
 	set, err := fields(*ours)
 	if err != nil {
@@ -117,12 +120,26 @@ func united(entries []metav1.ManagedFieldsEntry) ([]metav1.ManagedFieldsEntry, e
 		if err != nil {
 			return nil, err
 		}
-		set = set.Union(more)
+		theirs := beyondContents(more)
+		set = set.Union(more.Difference(theirs))
+		if theirs.Empty() {
+			continue
+		}
+		if entry.FieldsV1, err = encoded(theirs); err != nil {
+			return nil, err
+		}
+		others = append(others, entry)
 	}
-	encoded, err := set.ToJSON()
+	if ours.FieldsV1, err = encoded(set); err != nil {
+		return nil, err
+	}
+	return append(others, *ours), nil
+}
+
+func encoded(set *fieldpath.Set) (*metav1.FieldsV1, error) {
+	raw, err := set.ToJSON()
 	if err != nil {
 		return nil, err
 	}
-	ours.FieldsV1 = metav1.NewFieldsV1(string(bytes.TrimSpace(encoded)))
-	return append(others, *ours), nil
+	return metav1.NewFieldsV1(string(bytes.TrimSpace(raw))), nil
 }
