@@ -18,6 +18,7 @@ import (
 	externalsecrets "github.com/external-secrets/external-secrets/apis/externalsecrets/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -198,6 +199,9 @@ func change[T client.Object](t *testing.T, c *cluster, object T, mutate func(T))
 	})
 }
 
+// maxShown bounds how many servers are shown in full.
+const maxShown = 5
+
 // dump logs what helps to understand a failure.
 func (c *cluster) dump(t *testing.T, namespace string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
@@ -211,7 +215,12 @@ func (c *cluster) dump(t *testing.T, namespace string) {
 			t.Logf("listing %T: %v", list, err)
 		}
 	}
+	shown := 0
 	for _, server := range servers.Items {
+		if meta.IsStatusConditionTrue(server.Status.Conditions, v1alpha1.ConditionReady) || shown == maxShown {
+			continue
+		}
+		shown++
 		t.Logf("MCPServer %s: %s", server.Name, conditions(server.Status.Conditions))
 	}
 	for _, mcpClient := range clients.Items {

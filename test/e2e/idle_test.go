@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -33,11 +34,19 @@ const (
 func TestE2EIdle(t *testing.T) {
 	c := start(t)
 	tools, callers := c.namespace(t, "idle"), c.namespace(t, "callers")
+	c.store(t, tools, map[string]string{"token": "x"})
 	friend := mcpClient(callers, "friend")
 	var servers []*v1alpha1.MCPServer
 	for i := range idleServers {
 		server := c.server(tools, fmt.Sprintf("talker-%03d", i))
 		server.Spec.Suspend = ptr.To(i >= runningServers)
+		if i%20 == 0 {
+			// The time is spelled as external-secrets would not spell it.
+			server.Spec.Secrets = []v1alpha1.SecretGroup{{
+				Name: "upstream", StoreRef: v1alpha1.SecretStoreRef{Kind: v1alpha1.SecretStoreNamespaced, Name: "store"}, RefreshInterval: "90m",
+				Data: []v1alpha1.SecretData{{RemoteRef: v1alpha1.RemoteRef{Key: "values", Property: "token"}, File: "token"}},
+			}}
+		}
 		servers = append(servers, server)
 	}
 	friend.Spec.Servers = mcpClient(callers, "", servers...).Spec.Servers
@@ -45,7 +54,7 @@ func TestE2EIdle(t *testing.T) {
 		c.create(t, server)
 	}
 	policy := accessPolicy(servers[0], friend, "echo")
-	policy.Spec.Servers = v1alpha1.ServerSelection{Names: []string{servers[0].Name, servers[1].Name, servers[199].Name}}
+	policy.Spec.Servers = v1alpha1.ServerSelection{Selector: &metav1.LabelSelector{}}
 	c.create(t, friend, policy)
 	took := eventually(t, "every server is as its spec says", 15*time.Minute, func(ctx context.Context) error {
 		var list v1alpha1.MCPServerList
