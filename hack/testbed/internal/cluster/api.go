@@ -78,7 +78,7 @@ func (a *api) do(ctx context.Context, method, path string, body []byte, out any)
 	if err != nil {
 		return err
 	}
-	request.Header.Set("Accept", "application/json")
+	request.Header.Set("Accept", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json")
 	request.Header.Set("Content-Type", "application/yaml")
 	response, err := a.client.Do(request)
 	if err != nil {
@@ -97,6 +97,30 @@ func (a *api) do(ctx context.Context, method, path string, body []byte, out any)
 		return nil
 	}
 	return json.Unmarshal(answer, out)
+}
+
+// served returns the resources that the API server serves in groups, each as RESOURCE.GROUP.
+func (a *api) served(ctx context.Context) (map[string]bool, error) {
+	var discovery struct {
+		Items []struct {
+			Metadata struct{ Name string }
+			Versions []struct {
+				Resources []struct{ Resource string }
+			}
+		}
+	}
+	if err := a.get(ctx, "/apis", &discovery); err != nil {
+		return nil, err
+	}
+	found := map[string]bool{}
+	for _, group := range discovery.Items {
+		for _, version := range group.Versions {
+			for _, resource := range version.Resources {
+				found[resource.Resource+"."+group.Metadata.Name] = true
+			}
+		}
+	}
+	return found, nil
 }
 
 // ready is nil once the API server says that it is, and has made the first namespaces, which it does not wait for.

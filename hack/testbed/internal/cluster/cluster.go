@@ -111,6 +111,9 @@ func (c *Cluster) Lock(ctx context.Context) (unlock func(), err error) {
 			return nil, err
 		}
 		folder, err := os.Open(c.Dir)
+		if errors.Is(err, fs.ErrNotExist) { // down was quicker
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -47,8 +46,9 @@ func (c *Cluster) upFull(ctx context.Context) error {
 		{"namespaces", c.makeNamespaces},
 		{"credentials", c.makeFullCredentials},
 		{"etcd, API server and containerd", c.startCore},
-		{"DNS, CustomResourceDefinitions and images", c.loadObjects},
-		{"kubelet, controllers and network", c.startNode},
+		{"images, while the API server starts", c.loadOwnImages},
+		{"node, controllers and network, while CustomResourceDefinitions are made", c.startNode},
+		{"cert-manager and external-secrets", c.startAddons},
 		{"everything ready", func(ctx context.Context, _ map[string]component.Built) error { return c.waitHealthy(ctx) }},
 	}
 	for i, step := range steps {
@@ -150,19 +150,6 @@ func (c *Cluster) startCore(ctx context.Context, built map[string]component.Buil
 	return c.wait(ctx, "containerd serves", patience, func(ctx context.Context) error { return c.ctr(ctx, nil, "version") })
 }
 
-// loadObjects waits for the API server and gives it the first objects, while containerd gets the images that the cluster itself needs.
-func (c *Cluster) loadObjects(ctx context.Context, built map[string]component.Built) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	objects := make(chan error, 1)
-	go func() { objects <- c.createObjects(ctx, built) }()
-	err := c.loadOwnImages(ctx, built)
-	if err != nil {
-		cancel()
-	}
-	return errors.Join(err, <-objects)
-}
-
 func (c *Cluster) loadOwnImages(ctx context.Context, built map[string]component.Built) error {
 	for _, image := range []struct {
 		component component.Component
@@ -177,19 +164,23 @@ func (c *Cluster) loadOwnImages(ctx context.Context, built map[string]component.
 			return err
 		}
 	}
-	return nil
+	return c.waitForAPI(ctx)
 }
 
-// startNode starts the parts that need the API server and its objects.
+// startNode starts the parts that need only the API server, and makes the objects of DNS and, meanwhile, the many and large CRDs.
 func (c *Cluster) startNode(ctx context.Context, built map[string]component.Built) error {
+	client, err := newAPI(c.Kubeconfig())
+	if err != nil {
+		return err
+	}
 	kubernetes := built[component.Kubernetes.Name].Binary
 	kubelet, err := c.kubeletSpec(kubernetes)
 	if err != nil {
 		return err
 	}
-	externalSecrets := c.inner("external-secrets", built[component.ExternalSecrets.Name].Binary,
-		"--enable-leader-election=false", "--metrics-addr=0", "--live-addr=0", "--concurrent=4")
-	externalSecrets.Env = []string{"KUBECONFIG=" + c.path("pki/externalsecrets.kubeconfig")}
+	if err := createAddons(ctx, client); err != nil {
+		return err
+	}
 	for _, spec := range []process.Spec{
 		kubelet,
 		c.controllerManagerSpec(kubernetes),
@@ -199,26 +190,51 @@ func (c *Cluster) startNode(ctx context.Context, built map[string]component.Buil
 		c.inner("kube-proxy", kubernetes, "kube-proxy", "--proxy-mode=nftables", "--conntrack-max-per-core=0", "--hostname-override="+nodeName,
 			"--cluster-cidr="+podCIDR, "--kubeconfig="+c.path("pki/kube-proxy.kubeconfig"),
 			"--metrics-bind-address=127.0.0.1:10249", "--healthz-bind-address=127.0.0.1:10256"),
-		c.inner("cert-manager", built[component.CertManager.Name].Binary, "--kubeconfig="+c.path("pki/certmanager.kubeconfig")),
-		externalSecrets,
 	} {
 		if err := c.start(spec); err != nil {
 			return err
 		}
 	}
-	// kube-router ends where its node is missing.
-	client, err := newAPI(c.Kubeconfig())
+	files, err := crdFiles(built)
 	if err != nil {
 		return err
 	}
+	crds := make(chan error, 1)
+	go func() { crds <- createCRDs(ctx, client, files) }()
+	// kube-router ends where its node is missing.
 	if err := c.wait(ctx, "the kubelet registers its node", patience, func(ctx context.Context) error {
 		return client.get(ctx, "/api/v1/nodes/"+nodeName, nil)
 	}); err != nil {
 		return err
 	}
-	return c.start(c.inner("kube-router", built[component.KubeRouter.Name].Binary, "--kubeconfig="+c.path("pki/kuberouter.kubeconfig"),
+	if err := c.start(c.inner("kube-router", built[component.KubeRouter.Name].Binary, "--kubeconfig="+c.path("pki/kuberouter.kubeconfig"),
 		"--hostname-override="+nodeName, "--run-router=false", "--run-service-proxy=false", "--run-firewall=true", "--metrics-port=0",
-		"--service-cluster-ip-range="+serviceCIDR))
+		"--service-cluster-ip-range="+serviceCIDR)); err != nil {
+		return err
+	}
+	return <-crds
+}
+
+// startAddons starts the controllers of the CRDs, which would end where they are not served.
+func (c *Cluster) startAddons(ctx context.Context, built map[string]component.Built) error {
+	client, err := newAPI(c.Kubeconfig())
+	if err != nil {
+		return err
+	}
+	files, err := crdFiles(built)
+	if err != nil {
+		return err
+	}
+	if err := c.wait(ctx, "all CustomResourceDefinitions are served", patience, func(ctx context.Context) error { return crdsServed(ctx, client, files) }); err != nil {
+		return err
+	}
+	externalSecrets := c.inner("external-secrets", built[component.ExternalSecrets.Name].Binary,
+		"--enable-leader-election=false", "--metrics-addr=0", "--live-addr=0", "--concurrent=4")
+	externalSecrets.Env = []string{"KUBECONFIG=" + c.path("pki/externalsecrets.kubeconfig")}
+	if err := c.start(externalSecrets); err != nil {
+		return err
+	}
+	return c.start(c.inner("cert-manager", built[component.CertManager.Name].Binary, "--kubeconfig="+c.path("pki/certmanager.kubeconfig")))
 }
 
 // inner is a part that runs inside the namespaces.

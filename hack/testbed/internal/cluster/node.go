@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"strings"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -162,26 +161,8 @@ func (c *Cluster) kubeletSpec(kubernetes string) (process.Spec, error) {
 		"--root-dir="+c.path("kubelet", "root"), "--cert-dir="+c.path("pki"), "--hostname-override="+nodeName, "--node-ip="+nodeAddress), nil
 }
 
-// leaseDuration is how old a node's heartbeat may be: the kubelet's default (nodeLeaseDurationSeconds).
-const leaseDuration = 40 * time.Second
-
-// nodeReady is nil when the node and the cluster's DNS are ready and the kubelet's heartbeat is not older than the kubelet itself allows.
+// nodeReady is nil when the node and the cluster's DNS are ready. That the node says so may be old news: the kubelet itself is asked as well.
 func (c *Cluster) nodeReady(ctx context.Context, client *api) error {
-	var lease struct {
-		Spec struct{ RenewTime time.Time }
-	}
-	if err := client.get(ctx, "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/"+nodeName, &lease); err != nil {
-		return err
-	}
-	since := leaseDuration
-	for _, p := range c.state.Parts {
-		if p.Name == "kubelet" {
-			since = min(since, p.Since()+time.Second) // one that has just started must have sent its own
-		}
-	}
-	if age := time.Since(lease.Spec.RenewTime); age > since {
-		return fmt.Errorf("the kubelet's last heartbeat is %s old", age.Round(time.Second))
-	}
 	if err := client.condition(ctx, "/api/v1/nodes/"+nodeName, "Ready"); err != nil {
 		return err
 	}

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/bartizan-dev/bartizan/hack/testbed/internal/component"
@@ -17,30 +19,8 @@ var addons []byte
 
 const crdCollection = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
-// createObjects makes the objects that the cluster itself has: DNS first, whose pod starts while the many and large CRDs are made.
-func (c *Cluster) createObjects(ctx context.Context, built map[string]component.Built) error {
-	if err := c.waitForAPI(ctx); err != nil {
-		return err
-	}
-	client, err := newAPI(c.Kubeconfig())
-	if err != nil {
-		return err
-	}
-	if err := c.createAddons(ctx, client); err != nil {
-		return err
-	}
-	var crds []string
-	for _, b := range []component.Component{component.CertManager, component.ExternalSecrets} {
-		files, err := filepath.Glob(filepath.Join(built[b.Name].CRDs, "*.yaml"))
-		if err != nil {
-			return err
-		}
-		crds = append(crds, files...)
-	}
-	return c.createCRDs(ctx, client, crds)
-}
-
-func (c *Cluster) createAddons(ctx context.Context, client *api) error {
+// createAddons makes the objects that the cluster itself has.
+func createAddons(ctx context.Context, client *api) error {
 	for document := range bytes.SplitSeq(bytes.ReplaceAll(addons, []byte("@DNS_IMAGE@"), []byte(dnsImage)), []byte("\n---\n")) {
 		collection, object, _ := bytes.Cut(document, []byte("\n"))
 		path, ok := bytes.CutPrefix(collection, []byte("# "))
@@ -54,35 +34,50 @@ func (c *Cluster) createAddons(ctx context.Context, client *api) error {
 	return nil
 }
 
-// createCRDs makes them side by side and waits until all are served: a controller that starts earlier ends.
-func (c *Cluster) createCRDs(ctx context.Context, client *api, files []string) error {
+// createCRDs makes the CustomResourceDefinitions of these files, side by side.
+func createCRDs(ctx context.Context, client *api, files []string) error {
 	var all sync.WaitGroup
-	errs := make(chan error, len(files))
-	for _, file := range files {
+	errs := make([]error, len(files))
+	for i, file := range files {
 		all.Go(func() {
 			crd, err := os.ReadFile(file)
 			if err == nil {
 				err = client.create(ctx, crdCollection, crd)
 			}
-			errs <- err
+			errs[i] = err
 		})
 	}
 	all.Wait()
-	for range files {
-		if err := <-errs; err != nil {
-			return err
+	return errors.Join(errs...)
+}
+
+// crdsServed is nil once the resources of these files, whose names are GROUP_RESOURCE.yaml, are served.
+func crdsServed(ctx context.Context, client *api, files []string) error {
+	served, err := client.served(ctx)
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		group, resource, _ := strings.Cut(strings.TrimSuffix(filepath.Base(file), ".yaml"), "_")
+		if name := resource + "." + group; !served[name] {
+			return fmt.Errorf("%s is not served yet", name)
 		}
 	}
-	var list struct{ Items []conditions }
-	return c.wait(ctx, "all CustomResourceDefinitions are served", patience, func(ctx context.Context) error {
-		if err := client.get(ctx, crdCollection, &list); err != nil {
-			return err
+	return nil
+}
+
+// crdFiles are those of components that have CustomResourceDefinitions.
+func crdFiles(built map[string]component.Built) ([]string, error) {
+	var files []string
+	for _, b := range built {
+		if b.CRDs == "" {
+			continue
 		}
-		for _, crd := range list.Items {
-			if err := crd.is("Established"); err != nil {
-				return err
-			}
+		found, err := filepath.Glob(filepath.Join(b.CRDs, "*.yaml"))
+		if err != nil {
+			return nil, err
 		}
-		return nil
-	})
+		files = append(files, found...)
+	}
+	return files, nil
 }
