@@ -154,7 +154,7 @@ func (in *input) again() ctrl.Result {
 
 // judge makes the status.
 func judge(in *input) v1alpha1.MCPAccessPolicyStatus {
-	matched := int32(min(len(in.matched), 1<<30)) //nolint:gosec // bounded
+	matched := int32(min(len(in.matched), 1<<30))
 	return v1alpha1.MCPAccessPolicyStatus{
 		ObservedGeneration: in.policy.Generation,
 		MatchedServers:     &matched,

@@ -190,7 +190,7 @@ func localConfig(ca *authority, key keys.Key, upstream int) gateconfig.Config {
 		Server:   gateconfig.Object{Namespace: localNamespace, Name: localServer},
 		Endpoint: gateconfig.Endpoint{URL: "https://" + localAddress + "/mcp", Path: "/mcp", Hosts: []string{localAddress}},
 		Upstream: gateconfig.Upstream{
-			Port: int32(upstream), Path: "/mcp", Sessions: gateconfig.Stateless, MinRevision: gateconfig.Revision20250618, //nolint:gosec // A port.
+			Port: int32(upstream), Path: "/mcp", Sessions: gateconfig.Stateless, MinRevision: gateconfig.Revision20250618,
 		},
 		Limits:         gateconfig.Limits{RequestBytes: 4 << 20, Depth: 64},
 		Authentication: gateconfig.Authentication{APIKeys: gateconfig.Enabled, ClientCertificates: gateconfig.Required},

@@ -29,9 +29,6 @@ import (
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 )
 
-// operatorNamespace is where config/default puts the operator.
-const operatorNamespace = "bartizan-system"
-
 // cluster is the cluster under test.
 type cluster struct {
 	client.Client

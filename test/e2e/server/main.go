@@ -107,7 +107,7 @@ func (s *server) mcp() *mcp.Server {
 		return strings.Join(os.Environ(), "\n"), nil
 	})
 	add(m, "file", "tells a file of the container, if this process may read it", func(_ context.Context, _ *mcp.CallToolRequest, in file) (string, error) {
-		content, err := os.ReadFile(in.Path) //nolint:gosec // What it may read is what is tested.
+		content, err := os.ReadFile(in.Path)
 		return string(content), err
 	})
 	add(m, "sleep", "answers late", func(ctx context.Context, _ *mcp.CallToolRequest, in pause) (string, error) {
