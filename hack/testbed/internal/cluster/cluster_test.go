@@ -21,13 +21,13 @@ func newCluster(t *testing.T) *Cluster {
 
 func TestMountsBelow(t *testing.T) {
 	const mountinfo = `1 0 8:1 / / rw - ext4 /dev/sda rw
-2 1 0:1 / /tmp/run rw - tmpfs tmpfs rw
-3 2 0:2 / /tmp/run/with\040space/x rw - tmpfs tmpfs rw
-4 1 0:3 / /tmp/runner rw - tmpfs tmpfs rw
+2 1 0:1 / /srv/run rw - tmpfs tmpfs rw
+3 2 0:2 / /srv/run/with\040space/x rw - tmpfs tmpfs rw
+4 1 0:3 / /srv/runner rw - tmpfs tmpfs rw
 short line
 `
-	got := mountsBelow(mountinfo, "/tmp/run")
-	if want := []string{"/tmp/run", "/tmp/run/with space/x"}; !slices.Equal(got, want) {
+	got := mountsBelow(mountinfo, "/srv/run")
+	if want := []string{"/srv/run", "/srv/run/with space/x"}; !slices.Equal(got, want) {
 		t.Errorf("got %q", got)
 	}
 }
