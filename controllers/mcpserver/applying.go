@@ -188,6 +188,24 @@ func (r *Reconciler) adopt(ctx context.Context, o *observed) error {
 	return r.applier.Adopt(ctx, o.server, o.certificateSecret)
 }
 
+// sweep removes the certificate's Secret of a server that is gone: when the garbage collector takes it before the
+// Certificate, cert-manager makes another, which nobody owns.
+func (r *Reconciler) sweep(ctx context.Context, server types.NamespacedName) error {
+	name := manifests.CertificateName(server.Name)
+	secret, err := get(ctx, r.Client, server.Namespace, name, &corev1.Secret{})
+	if err != nil || secret == nil || secret.DeletionTimestamp != nil ||
+		secret.Labels[manifests.LabelServer] != server.Name || secret.Annotations[certmanager.CertificateNameKey] != name {
+		return err
+	}
+	if r.APIs.Served(certmanager.SchemeGroupVersion.Group) {
+		certificate, err := get(ctx, r.Client, server.Namespace, name, &certmanager.Certificate{})
+		if err != nil || certificate != nil {
+			return err // its end brings us here again
+		}
+	}
+	return r.applier.Delete(ctx, secret)
+}
+
 var (
 	rightKinds = []schema.GroupVersionKind{
 		rbacv1.SchemeGroupVersion.WithKind("RoleBinding"),

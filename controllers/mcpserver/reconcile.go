@@ -99,7 +99,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if server == nil || server.DeletionTimestamp != nil {
 		// The garbage collector removes the children by their owner.
 		r.forget(request.NamespacedName)
-		return ctrl.Result{}, nil
+		if server == nil {
+			err = r.sweep(ctx, request.NamespacedName)
+		}
+		return ctrl.Result{}, err
 	}
 	o, err := r.gather(ctx, server)
 	if err != nil {
