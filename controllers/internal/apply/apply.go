@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -54,8 +55,9 @@ const (
 
 // Applier writes objects.
 type Applier struct {
-	client client.Client
-	live   client.Reader
+	client     client.Client
+	live       client.Reader
+	contention contention
 }
 
 // New returns an Applier. It reads through c, whose caches may be restricted to our objects, and asks live, which has no
@@ -88,6 +90,9 @@ func (a *Applier) Apply(ctx context.Context, desired Configuration) (Outcome, er
 	outcome := Changed
 	if foreign(live.GetManagedFields()) {
 		outcome = Repaired
+		if !a.contention.allow(live.GetUID(), time.Now()) {
+			return Unchanged, &ContendedError{Object: describe(live), Manager: writer(live.GetManagedFields())}
+		}
 		if err := a.takeOver(ctx, live); err != nil {
 			return Unchanged, err
 		}
