@@ -134,7 +134,7 @@ type tally struct {
 }
 
 func newTally() *tally {
-	return &tally{outputs: map[string]*strings.Builder{}, parents: map[string]bool{}, outcomes: map[string]string{}, counts: map[string]int{}}
+	return &tally{outputs: map[string]*strings.Builder{}, parents: map[string]bool{}, outcomes: map[string]string{}, counts: map[string]int{}, running: "compiling"}
 }
 
 func (t *tally) read(from io.Reader) {
