@@ -21,14 +21,16 @@ func New(accept time.Duration) *Drain {
 	return &Drain{accept: accept, begun: make(chan struct{}), closed: make(chan struct{}), done: make(chan struct{})}
 }
 
-// Begin begins the drain, once: stop is called when new work must end, and returns when the last request is done.
-func (d *Drain) Begin(stop func()) {
+// Begin begins the drain, once: when new work must end, refuse is called, which closes the listener, and then last, which
+// returns when the last request is done. What ends in between, and whoever connects again for it, finds nobody here.
+func (d *Drain) Begin(refuse, last func()) {
 	d.once.Do(func() {
 		close(d.begun)
 		go func() {
 			time.Sleep(d.accept)
+			refuse()
 			close(d.closed)
-			stop()
+			last()
 			close(d.done)
 		}()
 	})

@@ -33,11 +33,11 @@ func Listen(socket string) (net.Listener, error) {
 	return listener, nil
 }
 
-// Server returns the server for the socket. A request begins the drain and is answered once it is done.
-func (d *Drain) Server(stop func()) *http.Server {
+// Server returns the server for the socket. A request calls begin, which begins the drain, and is answered once it is done.
+func (d *Drain) Server(begin func()) *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
-		d.Begin(stop)
+		begin()
 		select {
 		case <-d.Done():
 			w.WriteHeader(http.StatusNoContent)

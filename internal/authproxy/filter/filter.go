@@ -1,5 +1,5 @@
-// Package filter rewrites the answers to list methods, so that a client sees only what it may use, and makes what may
-// be cached private. What it lets through it has read strictly and written anew, on one line.
+// Package filter lets one strictly read answer to each request through, written anew, on one line: lists cut to what the
+// client may use, what may be cached made private, revisions cut to those that are accepted, errors in words of ours.
 package filter
 
 import (
@@ -33,35 +33,17 @@ var (
 	envelope = strictjson.Closed("jsonrpc", "id", "method", "params", "result", "error")
 	// The known names are those that are read here: an answer has whatever else its server likes.
 	result = strictjson.Open("tools", "prompts", "resources", "resourceTemplates", "cacheScope", "ttlMs", "resultType",
-		"protocolVersion")
+		"protocolVersion", "supportedVersions")
 	element = strictjson.Open("name", "uri", "uriTemplate")
 	update  = strictjson.Open("uri")
 )
 
-// Needed says whether the answer to m must pass through Answer or a Stream; any other answer may stream through. A nil
-// m is the stream that belongs to no request (a legacy GET): that must.
-func Needed(m *message.Message) bool {
-	if m == nil {
-		return true
-	}
-	if m.Kind != message.Request {
-		return false
-	}
-	switch m.Method {
-	case "tools/list", "prompts/list", "resources/list", "resources/templates/list", "server/discover", "initialize",
-		"subscriptions/listen":
-		return true
-	case "resources/read":
-		return m.Modern()
-	}
-	return false
-}
-
 // Answer returns the filtered form of one JSON-RPC message that the server sent in answer to m: the body of a JSON
 // answer, or the data of one SSE event. It returns nil without an error for a notification that the client is not to
-// have. An error means that the answer must not reach the caller (502). A nil m stands for any request.
-func Answer(m *message.Message, g *decision.Grants, now time.Time, answer []byte) ([]byte, error) {
-	out, _, err := pass(m, g, now, answer)
+// have. An error means that the answer must not reach the caller (502). A nil m stands for any request. min is the
+// lowest accepted revision.
+func Answer(m *message.Message, g *decision.Grants, min gateconfig.Revision, now time.Time, answer []byte) ([]byte, error) {
+	out, _, err := pass(m, g, min, now, answer)
 	return out, err
 }
 
@@ -70,11 +52,14 @@ func Answer(m *message.Message, g *decision.Grants, now time.Time, answer []byte
 type Stream struct {
 	m     *message.Message
 	g     *decision.Grants
+	min   gateconfig.Revision
 	final bool
 }
 
 // NewStream returns a Stream for m, which may be nil.
-func NewStream(m *message.Message, g *decision.Grants) *Stream { return &Stream{m: m, g: g} }
+func NewStream(m *message.Message, g *decision.Grants, min gateconfig.Revision) *Stream {
+	return &Stream{m: m, g: g, min: min}
+}
 
 // Event is Answer for the data of the next event. An event without data, which only carries an id, stays without.
 func (s *Stream) Event(now time.Time, data []byte) ([]byte, error) {
@@ -84,7 +69,7 @@ func (s *Stream) Event(now time.Time, data []byte) ([]byte, error) {
 	if s.final {
 		return nil, ErrFinal
 	}
-	out, final, err := pass(s.m, s.g, now, data)
+	out, final, err := pass(s.m, s.g, s.min, now, data)
 	s.final = final && s.m != nil
 	return out, err
 }
@@ -96,18 +81,21 @@ func (s *Stream) Final() bool { return s.final }
 type answer struct {
 	m   *message.Message
 	g   *decision.Grants
+	min gateconfig.Revision
 	now time.Time
 
-	id, failure, result []byte
-	method              string
-	uri                 []byte
-	version, hasMethod  bool
+	id, result         []byte
+	failure            *failure
+	method             string
+	uri                []byte
+	version, hasMethod bool
 }
 
-func pass(m *message.Message, g *decision.Grants, now time.Time, data []byte) (out []byte, final bool, err error) {
+func pass(m *message.Message, g *decision.Grants, min gateconfig.Revision, now time.Time, data []byte) (out []byte, final bool, err error) {
 	s := strictjson.New(data, depth)
 	defer s.Release()
-	a := answer{m: m, g: g, now: now}
+	s.AnyText()
+	a := answer{m: m, g: g, min: min, now: now}
 	a.scan(s)
 	if err := s.End(); err != nil {
 		return nil, false, err
@@ -146,10 +134,7 @@ func (a *answer) scan(s *strictjson.Scanner) {
 		case "result":
 			a.result = a.scanResult(s)
 		case "error":
-			if s.Kind() != '{' {
-				s.Fail(strictjson.ErrKind)
-			}
-			a.failure = s.Skip()
+			a.failure = scanFailure(s, a.min)
 		}
 	}
 }
@@ -190,15 +175,21 @@ func (a *answer) passResponse(size int) ([]byte, error) {
 	if id == nil {
 		return nil, ErrID
 	}
+	if a.failure != nil && a.failure.code == 0 {
+		return nil, ErrShape
+	}
 	out := make([]byte, 0, size+64)
 	out = append(out, `{"jsonrpc":"2.0","id":`...)
 	out = append(out, id...)
 	if a.failure != nil {
-		out = append(out, `,"error":`...)
-		out = strictjson.Compact(out, a.failure)
+		out = a.failure.append(append(out, `,"error":`...))
 	} else {
 		out = append(out, `,"result":`...)
-		out = append(out, a.result...)
+		if a.read() {
+			out = append(out, a.result...)
+		} else {
+			out = strictjson.Compact(out, a.result)
+		}
 	}
 	return append(out, '}'), nil
 }
@@ -245,8 +236,20 @@ func (a *answer) cacheable() bool {
 	return a.lists()
 }
 
-// scanResult returns the result as it is passed on.
+// read says whether something of the result is read, so that its members' names must have one reading. Any other result
+// is content and passes as it is.
+func (a *answer) read() bool {
+	return a.lists() || a.cacheable() || a.m.Method == "server/discover" || a.m.Method == "initialize"
+}
+
+// scanResult returns the result as it is passed on, or, where nothing of it is read, as it came.
 func (a *answer) scanResult(s *strictjson.Scanner) []byte {
+	if !a.read() {
+		if s.Kind() != '{' {
+			s.Fail(strictjson.ErrKind)
+		}
+		return s.Skip()
+	}
 	out := []byte{'{'}
 	cached := a.cacheable()
 	ttl := int64(-1)
@@ -269,6 +272,12 @@ func (a *answer) scanResult(s *strictjson.Scanner) []byte {
 			out = append(append(out, `"resultType":`...), raw...)
 			out = append(out, ',')
 			continue
+		case "supportedVersions":
+			if a.m == nil || a.m.Method == "server/discover" {
+				out = scanRevisions(s, append(out, `"supportedVersions":`...), a.min)
+				out = append(out, ',')
+				continue
+			}
 		case "tools":
 			field, may = "name", a.g.MayTool
 		case "prompts":

@@ -16,6 +16,8 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/policy"
 )
 
+const lowest = gateconfig.Revision20250618
+
 var now = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 
 func grants(t testing.TB) *decision.Grants {
@@ -64,9 +66,14 @@ func TestAnswer(t *testing.T) {
 		{"what is called a list where none is", legacy("initialize"), answered(`{"protocolVersion":"2025-11-25","tools":["drop"]}`), answered(`{"protocolVersion":"2025-11-25","tools":["drop"]}`)},
 		{"input required", modern("resources/read"), answered(`{"resultType":"input_required","inputRequests":{"a b":{"method":"roots/list"}}}`), answered(`{"resultType":"input_required","inputRequests":{"a b":{"method":"roots/list"}}}`)},
 		{"an escaped result type", modern("resources/read"), answered(`{"resultType":"\u0063omplete\""}`), answered(`{"resultType":"\u0063omplete\""}`)},
-		{"error", modern("tools/list"), `{"error":{"code":-32602,"message":"m","data":{"a":1}},"id":1,"jsonrpc":"2.0"}`, `{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"m","data":{"a":1}}}`},
-		{"error without an id", modern("tools/list"), `{"jsonrpc":"2.0","error":{"code":1}}`, `{"jsonrpc":"2.0","id":1,"error":{"code":1}}`},
-		{"error with a null id", modern("tools/list"), `{"jsonrpc":"2.0","id":null,"error":{"code":1}}`, `{"jsonrpc":"2.0","id":1,"error":{"code":1}}`},
+		{"error", modern("tools/list"), `{"error":{"code":-32602,"message":"m","data":{"a":1}},"id":1,"jsonrpc":"2.0"}`, `{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"the server does not accept the parameters"}}`},
+		{"error without an id", modern("tools/list"), `{"jsonrpc":"2.0","error":{"code":1}}`, `{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"the server refused the request"}}`},
+		{"error with a null id", modern("tools/list"), `{"jsonrpc":"2.0","id":null,"error":{"code":1}}`, `{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"the server refused the request"}}`},
+		{"error with data of the specification", legacy("tools/call"), `{"jsonrpc":"2.0","id":1,"error":{"code":-32021,"message":"m","data":{"requiredCapabilities": {"elicitation":{}}}}}`, `{"jsonrpc":"2.0","id":1,"error":{"code":-32021,"message":"the server needs a capability that the client has not declared","data":{"requiredCapabilities":{"elicitation":{}}}}}`},
+		{"revisions that are not accepted", modern("tools/call"), `{"jsonrpc":"2.0","id":1,"error":{"code":-32022,"message":"m","data":{"supported":["2026-07-28","2024-11-05","x","2025-06-18"],"requested":"y","secret":1}}}`, `{"jsonrpc":"2.0","id":1,"error":{"code":-32022,"message":"the server does not speak this revision of the protocol","data":{"supported":["2026-07-28","2025-06-18"],"requested":"y"}}}`},
+		{"revisions that are none", modern("tools/call"), `{"jsonrpc":"2.0","id":1,"error":{"code":-32022,"message":"m","data":{"supported":"secret","requested":"y"}}}`, `{"jsonrpc":"2.0","id":1,"error":{"code":-32022,"message":"the server does not speak this revision of the protocol"}}`},
+		{"discovered revisions", modern("server/discover"), answered(`{"supportedVersions":["2026-07-28","2025-11-25","2025-03-26","2024-11-05","2099-01-01"],"ttlMs":0}`), answered(`{"supportedVersions":["2026-07-28","2025-11-25"],"cacheScope":"private","ttlMs":0}`)},
+		{"a call", modern("tools/call"), answered(`{"content": [{"type":"text","text":"cut \ud83d and \u0000"}], "Tools": 1, "é x": 2}`), answered(`{"content":[{"type":"text","text":"cut \ud83d and \u0000"}],"Tools":1,"é x":2}`)},
 		{"notification", legacy("tools/list"), `{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":{"a b":1}}}`, `{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":{"a b":1}}}`},
 		{"request of a legacy server", legacy("tools/list"), `{"jsonrpc":"2.0","id":9,"method":"roots/list"}`, `{"jsonrpc":"2.0","id":9,"method":"roots/list"}`},
 		{"update", modern("subscriptions/listen"), `{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"file:///pub/a"}}`, `{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"file:///pub/a"}}`},
@@ -76,7 +83,7 @@ func TestAnswer(t *testing.T) {
 		{"resumed call", nil, `{"jsonrpc":"2.0","id":"q","result":{"content":[]}}`, `{"jsonrpc":"2.0","id":"q","result":{"content":[]}}`},
 		{"line breaks", legacy("tools/list"), "{\r\n \"jsonrpc\": \"2.0\",\n \"id\": 1,\n \"result\": {\n  \"tools\": [\n   {\n    \"name\": \"get_a\"\n   }\n  ]\n }\n}\n", answered(`{"tools":[{"name":"get_a"}]}`)},
 	} {
-		got, err := Answer(tc.m, grants(t), now, []byte(tc.in))
+		got, err := Answer(tc.m, grants(t), lowest, now, []byte(tc.in))
 		if err != nil || string(got) != tc.want {
 			t.Errorf("%s: %v\n got %s\nwant %s", tc.name, err, got, tc.want)
 		}
@@ -89,7 +96,7 @@ func TestAnswer(t *testing.T) {
 func TestSameID(t *testing.T) {
 	m := legacy("tools/list")
 	m.ID = []byte(`"a\u0062"`)
-	got, err := Answer(m, grants(t), now, []byte(`{"jsonrpc":"2.0","id":"ab","result":{}}`))
+	got, err := Answer(m, grants(t), lowest, now, []byte(`{"jsonrpc":"2.0","id":"ab","result":{}}`))
 	if want := `{"jsonrpc":"2.0","id":"a\u0062","result":{}}`; err != nil || string(got) != want {
 		t.Errorf("%v %s, want %s", err, got, want)
 	}
@@ -110,13 +117,43 @@ func TestAnswerRefuses(t *testing.T) {
 		{answered(`{"tools":{"name":"get_a"}}`), strictjson.ErrKind}, {answered(`{"tools":null}`), strictjson.ErrKind}, {answered(`{"tools":["get_a"]}`), strictjson.ErrKind}, {answered(`{"tools":[{"name":["get_a"]}]}`), strictjson.ErrKind}, {answered(`{"tools":[{"name":1}]}`), strictjson.ErrKind},
 		{answered(`{"tools":[{}]}`), ErrList}, {answered(`{"tools":[{"name":""}]}`), ErrList}, {answered(`{"tools":[{"title":"get_a"}]}`), ErrList}, {answered(`{"resources":[{"name":"get_a"}]}`), ErrList},
 		{answered(`{"x":` + strings.Repeat("[", depth) + strings.Repeat("]", depth) + `}`), strictjson.ErrDepth},
-		{`{"jsonrpc":"2.0","id":2,"result":{}}`, ErrID}, {`{"jsonrpc":"2.0","id":"1","result":{}}`, ErrID}, {`{"jsonrpc":"2.0","id":1.0,"result":{}}`, ErrID}, {`{"jsonrpc":"2.0","id":null,"result":{}}`, ErrID}, {`{"jsonrpc":"2.0","result":{}}`, ErrID}, {`{"jsonrpc":"2.0","id":2,"error":{}}`, ErrID},
+		{`{"jsonrpc":"2.0","id":2,"result":{}}`, ErrID}, {`{"jsonrpc":"2.0","id":"1","result":{}}`, ErrID}, {`{"jsonrpc":"2.0","id":1.0,"result":{}}`, ErrID}, {`{"jsonrpc":"2.0","id":null,"result":{}}`, ErrID}, {`{"jsonrpc":"2.0","result":{}}`, ErrID}, {`{"jsonrpc":"2.0","id":2,"error":{}}`, ErrID}, {`{"jsonrpc":"2.0","id":1,"error":{}}`, ErrShape}, {`{"jsonrpc":"2.0","id":1,"error":{"code":"1"}}`, ErrShape}, {`{"jsonrpc":"2.0","id":1,"error":{"code":1.5}}`, ErrShape}, {`{"jsonrpc":"2.0","id":1,"error":{"code":1,"Code":2}}`, strictjson.ErrVariant}, {`{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":{}}}`, strictjson.ErrKind},
 		{`{"jsonrpc":"2.0","id":1}`, ErrShape}, {`{"jsonrpc":"2.0","id":1,"result":{},"error":{}}`, ErrShape}, {`{"jsonrpc":"1.0","id":1,"result":{}}`, ErrShape}, {`{"id":1,"result":{}}`, ErrShape}, {`{"jsonrpc":"2.0","id":1,"error":"x"}`, strictjson.ErrKind},
 		{`{"jsonrpc":"2.0","id":1,"method":"x","result":{}}`, ErrShape}, {`{"jsonrpc":"2.0","method":""}`, ErrShape}, {`{"jsonrpc":"2.0","method":1}`, strictjson.ErrKind}, {`{"jsonrpc":"2.0","id":9,"method":"sampling/createMessage"}`, ErrServer},
 		{`{"jsonrpc":"2.0","method":"notifications/resources/updated"}`, strictjson.ErrSyntax}, {`{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":1}}`, strictjson.ErrKind}, {`{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"file:///pub/a","URI":"file:///etc/a"}}`, strictjson.ErrVariant},
 	} {
-		if got, err := Answer(modern("tools/list"), grants(t), now, []byte(tc.in)); !errors.Is(err, tc.want) || got != nil {
+		if got, err := Answer(modern("tools/list"), grants(t), lowest, now, []byte(tc.in)); !errors.Is(err, tc.want) || got != nil {
 			t.Errorf("%.100q: %v (%s), want %v", tc.in, err, got, tc.want)
+		}
+	}
+}
+
+// TestCallsAreStrictToo: what is content passes as it is, but as one answer to the request that was asked.
+func TestCallsAreStrictToo(t *testing.T) {
+	for _, in := range []string{
+		``, `{}`, answered(`{}`) + answered(`{}`), `[` + answered(`{}`) + `]`, answered(`[]`), answered(`null`), `{"jsonrpc":"2.0","id":2,"result":{}}`,
+		`{"jsonrpc":"2.0","id":1,"result":{},"error":{"code":1}}`, `{"jsonrpc":"2.0","id":1,"result":{},"result":{}}`, answered(`{"a":1,"\u0061":2}`),
+		answered(`{"a\u0000":1}`), answered("{\"a\":\"\x00\"}"), answered("{\"a\":\"\xff\"}"), `{"jsonrpc":"2.0","id":1.0,"result":{}}`, answered(`{"a":"\ud83"}`),
+	} {
+		for _, method := range []string{"tools/call", "prompts/get", "completion/complete", "ping"} {
+			if got, err := Answer(legacy(method), grants(t), lowest, now, []byte(in)); err == nil {
+				t.Errorf("%s: %q: %s", method, in, got)
+			}
+		}
+	}
+}
+
+func TestRefusal(t *testing.T) {
+	for in, want := range map[string]struct {
+		code int
+		data string
+	}{
+		`{"jsonrpc":"2.0","error":{"code":-32602,"message":"secret","data":"secret"}}`:                                                       {-32602, ""},
+		`{"jsonrpc":"2.0","id":null,"error":{"code":-32022,"message":"x","data":{"supported":["2025-11-25","2024-11-05"],"requested":"x"}}}`: {-32022, `{"supported":["2025-11-25"],"requested":"x"}`},
+		`{"jsonrpc":"2.0","error":{"code":1,"code":2}}`:                                                                                      {}, `{"error":{"code":1}}`: {}, `not found`: {}, ``: {}, `{"jsonrpc":"2.0","result":{}}`: {}, `{"jsonrpc":"2.0","error":{"code":1},"result":{}}`: {},
+	} {
+		if code, data := Refusal([]byte(in), lowest); code != want.code || string(data) != want.data {
+			t.Errorf("%s: %d %s", in, code, data)
 		}
 	}
 }
@@ -128,14 +165,14 @@ func TestNobodySeesNothing(t *testing.T) {
 		`{"resourceTemplates":[{"uriTemplate":"file:///{a}"}]}`: `{"resourceTemplates":[]}`,
 		`{"prompts":[{"name":"greet"}]}`:                        `{"prompts":[]}`,
 	} {
-		if got, err := Answer(legacy("tools/list"), nil, now, []byte(answered(in))); err != nil || string(got) != answered(want) {
+		if got, err := Answer(legacy("tools/list"), nil, lowest, now, []byte(answered(in))); err != nil || string(got) != answered(want) {
 			t.Errorf("%s: %v %s", in, err, got)
 		}
 	}
 }
 
 func TestStream(t *testing.T) {
-	s := NewStream(modern("tools/list"), grants(t))
+	s := NewStream(modern("tools/list"), grants(t), lowest)
 	for _, step := range []struct {
 		in, want string
 		err      error
@@ -153,21 +190,10 @@ func TestStream(t *testing.T) {
 			t.Errorf("%s: %s %v %v", step.in, got, err, s.Final())
 		}
 	}
-	open := NewStream(nil, grants(t))
+	open := NewStream(nil, grants(t), lowest)
 	for range 2 {
 		if _, err := open.Event(now, []byte(answered(`{}`))); err != nil || open.Final() {
 			t.Errorf("a stream of no request: %v", err)
-		}
-	}
-}
-
-func TestNeeded(t *testing.T) {
-	for m, want := range map[*message.Message]bool{
-		nil: true, modern("tools/list"): true, legacy("prompts/list"): true, legacy("resources/list"): true, legacy("resources/templates/list"): true, modern("server/discover"): true, legacy("initialize"): true, modern("subscriptions/listen"): true,
-		modern("resources/read"): true, legacy("resources/read"): false, modern("tools/call"): false, legacy("ping"): false, {Kind: message.Notification, Method: "tools/list"}: false, {Kind: message.Response}: false,
-	} {
-		if Needed(m) != want {
-			t.Errorf("%+v: %v", m, !want)
 		}
 	}
 }
@@ -203,14 +229,14 @@ func FuzzAnswer(f *testing.F) {
 	g := grants(f)
 	f.Fuzz(func(t *testing.T, which byte, data []byte) {
 		m := []*message.Message{modern("tools/list"), legacy("resources/list"), nil, modern("server/discover")}[which%4]
-		out, err := Answer(m, g, now, data)
+		out, err := Answer(m, g, lowest, now, data)
 		if err != nil || out == nil {
 			return
 		}
 		if bytes.ContainsAny(out, "\r\n") {
 			t.Fatalf("more than one line: %q", out)
 		}
-		again, err := Answer(m, g, now, out)
+		again, err := Answer(m, g, lowest, now, out)
 		if err != nil || !bytes.Equal(again, out) {
 			t.Fatalf("%s comes out as %s (%v)", out, again, err)
 		}
@@ -276,7 +302,7 @@ func BenchmarkAnswer(b *testing.B) {
 	b.SetBytes(int64(len(in)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := Answer(m, g, now, in); err != nil {
+		if _, err := Answer(m, g, lowest, now, in); err != nil {
 			b.Fatal(err)
 		}
 	}

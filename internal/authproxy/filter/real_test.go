@@ -17,7 +17,7 @@ func TestAnswerOfTheSDK(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := Answer(legacy("tools/list"), grants(t), now, []byte(answered(string(list))))
+	out, err := Answer(legacy("tools/list"), grants(t), lowest, now, []byte(answered(string(list))))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,21 +3,26 @@ package gate
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/bartizan-dev/bartizan/internal/authproxy/audit"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/filter"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/limit"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/message"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/session"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/sse"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/upstream"
+	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 )
 
 const (
-	// maxFiltered bounds an answer, or an event, that is read as a whole, in bytes.
-	maxFiltered = 16 << 20
+	// maxAnswer bounds an answer that is one JSON document, and the data of an event, in bytes; copies is how many there are
+	// of it while it is filtered.
+	maxAnswer = 16 << 20
+	copies    = 2
+	// maxBefore bounds what comes before the answer to an initialize, in bytes.
+	maxBefore = 16 << 10
 	// maxOrphaned bounds what is still read of an answer whose client went away, in bytes.
 	maxOrphaned = 64 << 20
 )
@@ -33,7 +38,7 @@ func (x *exchange) answer(ctx context.Context, answer *upstream.Answer) {
 		if answer.Status == http.StatusMethodNotAllowed {
 			x.w.Header().Set("Allow", http.MethodPost)
 		}
-		x.refuse(audit.Allowed, refusedByServer(answer))
+		x.refuse(audit.Allowed, refusedByServer(answer, x.config.Upstream.MinRevision))
 	case x.message != nil && !asks:
 		// A notification or response is taken or not; there is nothing to say about it.
 		x.send(audit.Allowed, http.StatusAccepted, "", nil)
@@ -41,131 +46,147 @@ func (x *exchange) answer(ctx context.Context, answer *upstream.Answer) {
 		x.refuse(audit.Failed, errStream)
 	case answer.Kind == upstream.Empty:
 		x.send(audit.Allowed, answer.Status, "", nil)
+	case answer.Kind == upstream.Stream:
+		x.stream(ctx, answer)
 	default:
-		if refusal := x.giveSession(answer); refusal != nil {
-			x.refuse(audit.Failed, refusal)
-			return
-		}
-		if answer.Kind == upstream.Stream {
-			x.stream(ctx, answer)
-			return
-		}
 		x.json(ctx, answer)
 	}
 }
 
-// giveSession hands out the session that the server began. No other answer gives one out.
-func (x *exchange) giveSession(answer *upstream.Answer) *message.Error {
-	if x.message == nil || x.message.Modern() || x.message.Method != "initialize" || answer.SessionID == "" {
+// beginSession judges the server's answer to a legacy initialize and hands out the session that it began. No other answer
+// gives one out.
+func (x *exchange) beginSession(answer []byte, id string) *message.Error {
+	chosen, err := filter.Revision(answer)
+	switch {
+	case err != nil:
+		return errStream
+	case chosen == "":
+		// The server refused.
+		return nil
+	case !message.Accepted(chosen, x.config.Upstream.MinRevision) || chosen >= gateconfig.Revision20260728:
+		return errRevision
+	case id == "":
 		return nil
 	}
-	sealed, err := x.gate.sessions.SealSession(x.principal.Name(), answer.SessionID)
+	x.session = session.Session{ID: id, Revision: chosen}
+	sealed, err := x.gate.sessions.SealSession(x.principal.Name(), x.session)
 	if err != nil {
 		return errStream
 	}
-	x.session = answer.SessionID
 	x.w.Header().Set("Mcp-Session-Id", sealed)
 	return nil
 }
 
+// initializes says whether the answer may begin a session.
+func (x *exchange) initializes() bool {
+	return x.message != nil && x.message.Method == "initialize" && !x.message.Modern()
+}
+
+// json passes an answer on that is one JSON document, read as a whole.
 func (x *exchange) json(ctx context.Context, answer *upstream.Answer) {
-	if filter.Needed(x.message) {
-		body, err := io.ReadAll(io.LimitReader(answer.Body, maxFiltered+1))
-		switch {
-		case err != nil:
-			x.fail(ctx, upstream.Broken)
-			return
-		case len(body) > maxFiltered:
-			x.fail(ctx, upstream.BadLength)
-			return
-		}
-		filtered, refusal := x.filter(time.Now(), body)
-		if refusal == nil && filtered == nil {
-			refusal = errStream
-		}
-		if refusal != nil {
-			x.w.Header().Del("Mcp-Session-Id")
+	hold := x.gate.held.Hold(copies)
+	defer hold.Release()
+	body, err := hold.Read(answer.Body, maxAnswer)
+	switch {
+	case errors.Is(err, limit.ErrBusy):
+		x.refuse(audit.Failed, errBusy)
+		return
+	case errors.Is(err, limit.ErrSize):
+		x.fail(ctx, upstream.BadLength)
+		return
+	case err != nil:
+		x.fail(ctx, upstream.Broken)
+		return
+	}
+	stream := filter.NewStream(x.message, x.grants, x.config.Upstream.MinRevision)
+	filtered, err := stream.Event(time.Now(), body)
+	if err != nil || !stream.Final() {
+		x.refuse(audit.Failed, errStream)
+		return
+	}
+	if x.initializes() {
+		if refusal := x.beginSession(filtered, answer.SessionID); refusal != nil {
 			x.refuse(audit.Failed, refusal)
 			return
 		}
-		x.send(audit.Allowed, http.StatusOK, "application/json", filtered)
-		return
 	}
-	x.w.Header().Set("Content-Type", "application/json")
-	if answer.Length >= 0 {
-		x.record.AnswerBytes = &answer.Length
-		x.w.Header().Set("Content-Length", strconv.FormatInt(answer.Length, 10))
-	}
-	x.begin(audit.Allowed, http.StatusOK)
-	out := &output{x: x}
-	if _, err := io.Copy(out, answer.Body); err != nil || out.gone {
-		x.cut(ctx, err)
-	}
+	x.send(audit.Allowed, http.StatusOK, "application/json", filtered)
 }
 
-// filter filters an answer that is read as a whole.
-func (x *exchange) filter(now time.Time, body []byte) ([]byte, *message.Error) {
-	filtered, err := filter.Answer(x.message, x.grants, now, body)
-	if err != nil {
-		return nil, errStream
-	}
-	if refusal := x.checkRevision(filtered); refusal != nil {
-		return nil, refusal
-	}
-	return filtered, nil
-}
-
-// checkRevision judges the revision that the server chose in answer to a legacy initialize.
-func (x *exchange) checkRevision(answer []byte) *message.Error {
-	if x.message == nil || x.message.Method != "initialize" {
-		return nil
-	}
-	chosen, err := filter.Revision(answer)
-	if err != nil {
-		return errStream
-	}
-	if chosen != "" && chosen < x.config.Upstream.MinRevision {
-		return errRevision
-	}
-	return nil
-}
-
-func (x *exchange) stream(ctx context.Context, answer *upstream.Answer) {
+// beginStream begins an answer that is a stream.
+func (x *exchange) beginStream() {
 	h := x.w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("X-Accel-Buffering", "no")
 	x.begin(audit.Allowed, http.StatusOK)
-	out := &output{x: x}
-	if err := out.Flush(); err != nil {
-		x.cut(ctx, err)
+}
+
+// stream passes a stream on, event by event. The one in answer to an initialize begins with the final answer: until then it
+// is not known which session there is.
+func (x *exchange) stream(ctx context.Context, answer *upstream.Answer) {
+	out := &output{x: x, waits: x.initializes()}
+	if out.waits && answer.SessionID != "" {
+		// Ids of events may come before the answer that begins the session.
+		x.session.ID = answer.SessionID
 	}
-	rewrite := sse.Rewrite{MaxEvent: maxFiltered}
-	if x.message == nil || !x.message.Modern() {
-		rewrite.ID = func(id string) (string, error) {
-			return x.gate.sessions.SealEvent(x.principal.Name(), x.session, id)
+	if !out.waits {
+		x.beginStream()
+		if err := out.Flush(); err != nil {
+			x.cut(ctx, err)
 		}
 	}
-	if filter.Needed(x.message) {
-		rewrite.Data = x.events()
+	hold := x.gate.held.Hold(copies)
+	defer hold.Release()
+	resumable := false
+	rewrite := sse.Rewrite{MaxEvent: maxAnswer, Data: x.events(out, answer.SessionID), Reserve: func(n int64) error {
+		if hold.Grow(n) != nil {
+			return errBusy
+		}
+		return nil
+	}}
+	if x.message == nil || !x.message.Modern() {
+		rewrite.ID = func(id string) (string, error) {
+			resumable = true
+			return x.gate.sessions.SealEvent(x.principal.Name(), x.session.ID, id)
+		}
 	}
 	err := sse.Copy(out, answer.Body, rewrite)
+	if err == nil && !out.gone && !x.ended(resumable) {
+		err = errStream
+	}
 	var refusal *message.Error
 	switch {
 	case err == nil && !out.gone:
+	case out.waits && errors.As(err, &refusal):
+		x.refuse(audit.Failed, refusal)
+	case out.waits:
+		x.fail(ctx, upstream.Broken)
 	case errors.Is(context.Cause(ctx), errDraining):
 		// The end of a stream that belongs to no call; its client opens another, elsewhere.
-	case errors.As(err, &refusal) && x.message != nil && rewrite.Data != nil && !out.gone:
-		// The caller waits for an answer to its id, so it gets ours: no event of the server has begun.
+	case errors.As(err, &refusal) && context.Cause(ctx) == nil && x.message != nil && !x.answered && !out.gone:
+		// The caller waits for an answer to its id, so it gets ours: no data of the server's event has been written.
 		x.gate.metrics.Cut(refusal.Reason)
-		_, _ = out.Write(append(append([]byte("data: "), refusal.JSON(x.message.ID)...), "\n\n"...))
+		_, _ = out.Write(append(append([]byte("data: "), refusal.JSON(x.id)...), "\n\n"...))
 		_ = out.Flush()
 	default:
 		x.cut(ctx, err)
 	}
 }
 
+// ended says whether a stream that the server ended well may end there: a call's has the final answer, except that one
+// with event ids is resumed for it, and the stream of a subscription may end.
+func (x *exchange) ended(resumable bool) bool {
+	switch {
+	case x.message == nil || x.answered || x.message.Method == "subscriptions/listen":
+		return true
+	case x.message.Modern() || x.initializes():
+		return false
+	}
+	return resumable
+}
+
 // events returns the filter for the events of the answer.
-func (x *exchange) events() func([]byte) ([]byte, error) {
+func (x *exchange) events(out *output, sessionID string) func([]byte) ([]byte, error) {
 	if x.message == nil {
 		// The stream outlives generations of the configuration: each event is filtered by the one in force.
 		return func(data []byte) ([]byte, error) {
@@ -175,22 +196,27 @@ func (x *exchange) events() func([]byte) ([]byte, error) {
 			if !grants.Live(now) {
 				return nil, errRevoked
 			}
-			filtered, err := filter.Answer(nil, grants, now, data)
+			filtered, err := filter.Answer(nil, grants, g.Upstream.MinRevision, now, data)
 			if err != nil {
 				return nil, errStream
 			}
 			return filtered, nil
 		}
 	}
-	stream := filter.NewStream(x.message, x.grants)
+	stream := filter.NewStream(x.message, x.grants, x.config.Upstream.MinRevision)
 	return func(data []byte) ([]byte, error) {
 		filtered, err := stream.Event(time.Now(), data)
 		if err != nil {
 			return nil, errStream
 		}
-		if stream.Final() {
-			if refusal := x.checkRevision(filtered); refusal != nil {
+		x.answered = stream.Final()
+		if x.answered && out.waits {
+			if refusal := x.beginSession(filtered, sessionID); refusal != nil {
 				return nil, refusal
+			}
+			x.beginStream()
+			if err := out.proceed(); err != nil {
+				return nil, err
 			}
 		}
 		return filtered, nil
@@ -216,11 +242,21 @@ type output struct {
 	x       *exchange
 	gone    bool
 	dropped int
+	// waits says that the answer has not begun; before is what it will begin with.
+	waits  bool
+	before []byte
 }
 
 var errDropped = errors.New("too much for a caller that went away")
 
 func (o *output) Write(p []byte) (int, error) {
+	if o.waits {
+		if len(o.before)+len(p) > maxBefore {
+			return 0, errStream
+		}
+		o.before = append(o.before, p...)
+		return len(p), nil
+	}
 	if !o.gone {
 		n, err := o.x.write(p)
 		if err == nil {
@@ -237,8 +273,16 @@ func (o *output) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// proceed writes what waited.
+func (o *output) proceed() error {
+	o.waits = false
+	_, err := o.Write(o.before)
+	o.before = nil
+	return err
+}
+
 func (o *output) Flush() error {
-	if o.gone {
+	if o.gone || o.waits {
 		return nil
 	}
 	if err := o.x.rc.Flush(); err != nil {

@@ -13,6 +13,8 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/authproxy/audit"
 )
 
+const good = `{"jsonrpc":"2.0","id":1,"result":{"content":[]}} `
+
 const secret = "s3cr3t-of-the-server"
 
 // TestAnswersOfTheServer: what the caller gets for each kind of answer.
@@ -33,7 +35,6 @@ func TestAnswersOfTheServer(t *testing.T) {
 			_, _ = io.WriteString(w, body)
 		}
 	}
-	const good = `{"jsonrpc":"2.0","id":1,"result":{"content":[]}}`
 	const tools = `{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"greet","inputSchema":{"type":"object"}},{"name":"erase","inputSchema":{"type":"object"}}]}}`
 	leak := `{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"` + secret + `","data":"` + secret + `"}}`
 	call := w.post(legacyCall)
@@ -44,14 +45,23 @@ func TestAnswersOfTheServer(t *testing.T) {
 		want    string // in the body
 		reason  string
 	}{
-		"good":                  {call, reply(200, "application/json", good), 200, good, ""},
-		"with charset":          {call, reply(200, "application/json; charset=utf-8", good), 200, good, ""},
-		"an event":              {call, reply(200, "text/event-stream", "event: message\ndata: "+good+"\n\n"), 200, good, ""},
+		"good":                  {call, reply(200, "application/json", good), 200, strings.TrimSpace(good), ""},
+		"with charset":          {call, reply(200, "application/json; charset=utf-8", good), 200, strings.TrimSpace(good), ""},
+		"an event":              {call, reply(200, "text/event-stream", "event: message\ndata: "+good+"\n\n"), 200, strings.TrimSpace(good), ""},
 		"list":                  {w.post(legacyList), reply(200, "application/json", tools), 200, "greet", ""},
 		"list as event":         {w.post(legacyList), reply(200, "text/event-stream", "data: "+tools+"\n\n"), 200, "greet", ""},
 		"list, bad":             {w.post(legacyList), reply(200, "application/json", strings.Replace(tools, `"tools"`, `"tools":[],"tools"`, 1)), 502, "owner", "upstream-answer"},
 		"list, bad event":       {w.post(legacyList), reply(200, "text/event-stream", "data: "+tools+tools+"\n\n"), 200, `"id":1,"error"`, ""},
-		"list, two answers":     {w.post(legacyList), reply(200, "text/event-stream", "data: "+tools+"\n\ndata: "+tools+"\n\n"), 200, "error", ""},
+		"call, not JSON":        {call, reply(200, "application/json", secret), 502, "owner", "upstream-answer"},
+		"call, two answers":     {call, reply(200, "application/json", good+good), 502, "owner", "upstream-answer"},
+		"call, no answer":       {call, reply(200, "application/json", `{"jsonrpc":"2.0","method":"notifications/progress"}`), 502, "owner", "upstream-answer"},
+		"call, batch":           {call, reply(200, "application/json", "["+good+"]"), 502, "owner", "upstream-answer"},
+		"call, another id":      {call, reply(200, "application/json", strings.Replace(good, `"id":1`, `"id":2`, 1)), 502, "owner", "upstream-answer"},
+		"call, bad event":       {call, reply(200, "text/event-stream", "data: "+secret+"\n\n"), 200, `"id":1,"error"`, ""},
+		"call, event of other":  {call, reply(200, "text/event-stream", "data: "+strings.Replace(good, `"id":1`, `"id":2`, 1)+"\n\n"), 200, `"id":1,"error"`, ""},
+		"call, no event":        {call, reply(200, "text/event-stream", "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\"}\n\n"), 200, `"id":1,"error"`, ""},
+		"call, error":           {call, reply(200, "application/json", leak), 200, `"code":-32602,"message":"the server does not accept the parameters"}`, ""},
+		"call, error event":     {call, reply(200, "text/event-stream", "data: "+leak+"\n\n"), 200, `"code":-32602,"message":"the server does not accept the parameters"}`, ""},
 		"list of another id":    {w.post(legacyList), reply(200, "application/json", strings.Replace(tools, `"id":1`, `"id":2`, 1)), 502, "owner", "upstream-answer"},
 		"redirect":              {call, reply(302, "", "", "Location", "https://evil.example/"), 502, "owner", "upstream-status"},
 		"permanent redirect":    {call, reply(308, "", "", "Location", "/other"), 502, "owner", "upstream-status"},
@@ -77,7 +87,7 @@ func TestAnswersOfTheServer(t *testing.T) {
 		"versions": {call, reply(400, "application/json", `{"jsonrpc":"2.0","id":1,"error":{"code":-32022,"message":"x","data":{"supported":["2025-11-25"],"requested":"x"}}}`),
 			400, `"data":{"supported":["2025-11-25"],"requested":"x"}`, "server-refused"},
 		"many headers": {call, reply(200, "application/json", good, "Set-Cookie", "a="+secret, "Server", secret, "Location", "https://evil",
-			"Access-Control-Allow-Origin", "*", "Refresh", "0", "Mcp-Session-Id", "stolen", "X-Powered-By", secret, "Link", "x", "Cache-Control", "public"), 200, good, ""},
+			"Access-Control-Allow-Origin", "*", "Refresh", "0", "Mcp-Session-Id", "stolen", "X-Powered-By", secret, "Link", "x", "Cache-Control", "public"), 200, strings.TrimSpace(good), ""},
 		"large headers":          {call, reply(200, "application/json", good, "X-A", strings.Repeat("a", 100<<10)), 502, "owner", "upstream-broken"},
 		"notification":           {w.post(`{"jsonrpc":"2.0","method":"notifications/initialized"}`), reply(200, "application/json", leak), 202, "", ""},
 		"notification, accepted": {w.post(`{"jsonrpc":"2.0","method":"notifications/initialized"}`), reply(202, "text/plain", secret), 202, "", ""},
@@ -123,13 +133,15 @@ func TestServersThatBreakOff(t *testing.T) {
 		"garbage":          {"hello\r\n\r\n", 502},
 		"switches":         {"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n", 502},
 		"two lengths":      {"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}", 502},
-		"half a body":      {"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{", 0},
-		"half a chunk":     {"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{", 0},
+		"half a body":      {"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{", 502},
+		"half a chunk":     {"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{", 502},
 		"half an event":    {"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: {}", 0},
+		"two answers":      {"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: " + good + "\n\ndata: " + good + "\n\n", 0},
+		"and a request":    {"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: " + good + "\n\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"roots/list\"}\n\n", 0},
 		"half a refusal":   {"HTTP/1.1 400 Bad\r\nContent-Length: 100\r\n\r\n{", 502},
-		"a second answer":  {"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", 200},
-		"early, 100s":      {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}", 200},
-		"smuggled trailer": {"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\nTrailer: Set-Cookie\r\n\r\n2\r\n{}\r\n0\r\nSet-Cookie: a=b\r\n\r\n", 200},
+		"a second answer":  {"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 49\r\n\r\n" + good + "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", 200},
+		"early, 100s":      {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 49\r\n\r\n" + good, 200},
+		"smuggled trailer": {"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\nTrailer: Set-Cookie\r\n\r\n31\r\n" + good + "\r\n0\r\nSet-Cookie: a=b\r\n\r\n", 200},
 	} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {

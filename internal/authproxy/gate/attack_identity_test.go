@@ -185,11 +185,11 @@ func TestModesOfAuthentication(t *testing.T) {
 func TestCredentialsEndOnOldConnections(t *testing.T) {
 	t.Parallel()
 	upstream := newRecorder(t, result)
-	shortKey, short := gatetest.NewKey(t, time.Now().Add(1500*time.Millisecond))
+	shortKey, short := gatetest.NewKey(t, time.Now().Add(12*time.Second))
 	w := newWorld(t, upstream.address(), func(w *world) {
 		w.config.Clients[0].Keys = append(w.config.Clients[0].Keys, short)
 	})
-	brief := w.agents.Client(t, uri("agents", "alice", "team-a"), func(c *x509.Certificate) { c.NotAfter = time.Now().Add(3 * time.Second) })
+	brief := w.agents.Client(t, uri("agents", "alice", "team-a"), func(c *x509.Certificate) { c.NotAfter = time.Now().Add(15 * time.Second) })
 	expiring := map[string]*http.Client{"key": w.keyed(shortKey), "certificate": w.client(brief)}
 	for name, c := range expiring {
 		if status, _, body := do(t, c, w.post(legacyCall)); status != http.StatusOK {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"runtime/debug"
 	"strconv"
@@ -15,8 +14,10 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/authproxy/config"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/decision"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/identity"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/limit"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/listener"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/message"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/session"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/upstream"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 )
@@ -37,17 +38,24 @@ type exchange struct {
 
 	principal identity.Principal
 	grants    *decision.Grants
-	// message is nil for GET and DELETE.
+	// message is nil for GET and DELETE, and until it is judged to be one.
 	message *message.Message
-	// session is the server's own session id; empty without one.
-	session string
+	// id is the raw token of the request's id, known even of some messages that are refused; nil without one.
+	id []byte
+	// session is the server's own session; the zero Session without one.
+	session session.Session
 	// lastEvent is the server's own id of the event after which a stream is resumed.
 	lastEvent string
 	forward   http.Header
+	// body is the part of the memory that the request's body takes, slot says that the request has one.
+	body *limit.Hold
+	slot bool
+	// answered says that the final answer was passed on.
+	answered bool
 }
 
 func newExchange(g *Gate, w http.ResponseWriter, r *http.Request) *exchange {
-	x := &exchange{gate: g, w: w, r: r, rc: http.NewResponseController(w)}
+	x := &exchange{gate: g, w: w, r: r, rc: http.NewResponseController(w), body: g.held.Hold(1)}
 	x.config, x.replaced = g.store.Current()
 	x.record = audit.Record{
 		Time: time.Now(), Server: g.options.Server.Namespace + "/" + g.options.Server.Name, Boot: g.boot,
@@ -72,6 +80,10 @@ func (x *exchange) serve() {
 		return
 	}
 	if !x.authenticate() {
+		return
+	}
+	if x.slot = x.gate.requests.Take(x.principal.Name()); !x.slot {
+		x.refuse(audit.Refused, errBusy)
 		return
 	}
 	var refusal *message.Error
@@ -113,6 +125,25 @@ func (x *exchange) recover() {
 	panic(http.ErrAbortHandler)
 }
 
+// release gives back what the request took.
+func (x *exchange) release() {
+	x.body.Release()
+	if x.slot {
+		x.gate.requests.Give(x.principal.Name())
+	}
+}
+
+// forget lets go of the request's body once the server has it; an answer may be a stream that lasts.
+func (x *exchange) forget() {
+	if x.message == nil {
+		return
+	}
+	x.id = bytes.Clone(x.id)
+	x.message.ID = x.id
+	x.message.Body, x.message.Arguments, x.message.Cancels = nil, nil, nil
+	x.body.Release()
+}
+
 func (x *exchange) authenticate() bool {
 	principal, failure := identity.Authenticate(x.r, x.config, time.Now())
 	if failure != "" {
@@ -130,23 +161,25 @@ func (x *exchange) authenticate() bool {
 
 // readMessage reads a POST.
 func (x *exchange) readMessage() *message.Error {
-	limit := x.config.Limits.RequestBytes
-	if x.r.ContentLength > limit {
+	bound := x.config.Limits.RequestBytes
+	if x.r.ContentLength > bound {
 		return errTooLarge
 	}
-	var body bytes.Buffer
-	_, err := body.ReadFrom(io.LimitReader(x.r.Body, limit+1))
-	x.record.RequestBytes = int64(body.Len())
+	body, err := x.body.Read(x.r.Body, bound)
+	x.record.RequestBytes = int64(len(body))
 	switch {
+	case errors.Is(err, limit.ErrBusy):
+		return errBusy
+	case errors.Is(err, limit.ErrSize):
+		return errTooLarge
 	case err != nil:
 		return errUnread
-	case int64(body.Len()) > limit:
-		return errTooLarge
 	}
 	if refusal := listener.CheckRead(x.r); refusal != nil {
 		return &message.Error{Status: refusal.Status, Code: codeRefused, Message: refusal.Text, Reason: refusal.Reason}
 	}
-	read, refusal := message.Read(body.Bytes(), x.config.Limits)
+	read, refusal := message.Read(body, x.config.Limits)
+	x.id = read.ID
 	if refusal != nil {
 		return refusal
 	}
@@ -188,19 +221,34 @@ func (x *exchange) openSession() *message.Error {
 			return errNoSession
 		}
 	} else {
-		id, err := x.gate.sessions.OpenSession(x.principal.Name(), sealed)
+		opened, err := x.gate.sessions.OpenSession(x.principal.Name(), sealed)
 		if err != nil {
 			return errSession
 		}
-		x.session = id
+		if refusal := x.resume(opened); refusal != nil {
+			return refusal
+		}
 	}
 	if event := x.r.Header.Get("Last-Event-Id"); event != "" && x.r.Method == http.MethodGet {
-		id, err := x.gate.sessions.OpenEvent(x.principal.Name(), x.session, event)
+		id, err := x.gate.sessions.OpenEvent(x.principal.Name(), x.session.ID, event)
 		if err != nil {
 			return errSession
 		}
 		x.lastEvent = id
 	}
+	return nil
+}
+
+// resume takes the session for the request's, which is in the session's revision and no other.
+func (x *exchange) resume(opened session.Session) *message.Error {
+	if !message.Accepted(opened.Revision, x.config.Upstream.MinRevision) {
+		return message.RefuseRevision(opened.Revision, x.config.Upstream.MinRevision)
+	}
+	if header, ok := x.r.Header[message.HeaderRevision]; ok && header[0] != string(opened.Revision) {
+		return errSessionRevision
+	}
+	x.session = opened
+	x.forward[message.HeaderRevision] = []string{string(opened.Revision)}
 	return nil
 }
 
@@ -229,13 +277,14 @@ func (x *exchange) pass() {
 
 	request := upstream.Request{
 		Verb: x.r.Method, Address: x.gate.address(x.config), Path: x.config.Upstream.Path,
-		Headers: x.forward, SessionID: x.session, LastEventID: x.lastEvent,
+		Headers: x.forward, SessionID: x.session.ID, LastEventID: x.lastEvent,
 	}
 	request.TraceParent, request.TraceState = traceContext(x.r.Header)
 	if x.message != nil {
 		request.Body = x.message.Body
 	}
 	answer, err := x.gate.client.Do(ctx, request)
+	x.forget()
 	if err != nil {
 		x.fail(ctx, err)
 		return
@@ -262,15 +311,14 @@ func (x *exchange) fail(ctx context.Context, err error) {
 
 // refuse answers with an error of ours.
 func (x *exchange) refuse(d audit.Decision, e *message.Error) {
-	var id []byte
-	if x.message != nil {
-		id = x.message.ID
-	}
 	x.record.Reason = e.Reason
-	if e.Status == http.StatusUnauthorized {
+	switch {
+	case e.Status == http.StatusUnauthorized:
 		x.w.Header().Set("WWW-Authenticate", challenge)
+	case e == errBusy:
+		x.w.Header().Set("Retry-After", "1")
 	}
-	x.send(d, e.Status, "application/json", e.JSON(id))
+	x.send(d, e.Status, "application/json", e.JSON(x.id))
 }
 
 // send answers with a whole body; the audit log has it first.

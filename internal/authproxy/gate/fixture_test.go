@@ -115,7 +115,7 @@ func newWorld(t testing.TB, upstream string, changes ...func(*world)) *world {
 	}
 	w.options = gate.Options{
 		ConfigDirectory: w.directory.Path, Server: w.config.Server, GateAddress: "127.0.0.1:0", StatusAddress: "127.0.0.1:0",
-		ProbeAddress: "127.0.0.1:0", UpstreamAddress: upstream, Bound: 10 * time.Second, Version: "test", Audit: w.audit, Log: w.log,
+		ProbeAddress: "127.0.0.1:0", UpstreamAddress: upstream, Bound: 30 * time.Second, Version: "test", Audit: w.audit, Log: w.log,
 	}
 	for _, change := range changes {
 		change(w)
@@ -164,7 +164,7 @@ func (w *world) start() {
 		w.killed()
 		select {
 		case <-w.ended:
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			w.t.Error("the gate does not end")
 		}
 	})
@@ -178,7 +178,7 @@ func (w *world) client(certificates ...tls.Certificate) *http.Client {
 		ForceAttemptHTTP2: true,
 	}
 	w.t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: withHost{transport}, Timeout: 20 * time.Second,
+	return &http.Client{Transport: withHost{transport}, Timeout: time.Minute,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 

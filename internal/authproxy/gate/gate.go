@@ -1,4 +1,4 @@
-// Package gate puts the stages together: listener → identity → message → decision → upstream → filter → audit. Each
+// Package gate puts the stages together: listener → identity → limit → message → decision → upstream → filter → audit. Each
 // stage hands typed values to the next; what they share is the configuration, which is swapped as a whole.
 package gate
 
@@ -14,12 +14,27 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/authproxy/audit"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/config"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/drain"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/limit"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/listener"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/session"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/status"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/upstream"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 )
+
+// Bounds are how much a gate takes on at once. What goes beyond is refused, with 503 where there is a request.
+type Bounds struct {
+	// Connections bounds the open connections of callers.
+	Connections int
+	// Requests bounds the requests being answered, open streams among them, and ClientRequests those of one client.
+	Requests, ClientRequests int
+	// Held bounds the bodies of requests and answers that are held as a whole, in bytes.
+	Held int64
+}
+
+// DefaultBounds are those of a gate, whose container has 256 MiB with a soft limit of 224 MiB: the connections take about
+// 50 MiB, the requests 45 MiB beside what is held of them, and the gate itself 20 MiB.
+var DefaultBounds = Bounds{Connections: 1024, Requests: 512, ClientRequests: 384, Held: 80 << 20}
 
 // Options are what a gate is told by its command line.
 type Options struct {
@@ -36,6 +51,8 @@ type Options struct {
 	Accept, Bound time.Duration
 	// Timeouts bound slow callers; zero stands for listener.DefaultTimeouts.
 	Timeouts listener.Timeouts
+	// Bounds bound what goes on at once; zero stands for DefaultBounds.
+	Bounds Bounds
 	// Version is the version of the binary.
 	Version string
 	// Audit is where the audit log goes, Log where the gate's own messages go.
@@ -53,6 +70,10 @@ type Gate struct {
 	metrics  *status.Metrics
 	usage    *status.Usage
 	drain    *drain.Drain
+	// connections, requests and held bound what goes on at once.
+	connections *listener.Connections
+	requests    *limit.Slots
+	held        *limit.Bytes
 	// life ends with the gate, and every call with it.
 	life context.Context
 	end  context.CancelFunc
@@ -70,6 +91,9 @@ func New(options Options) (*Gate, error) {
 	if options.Timeouts == (listener.Timeouts{}) {
 		options.Timeouts = listener.DefaultTimeouts
 	}
+	if options.Bounds == (Bounds{}) {
+		options.Bounds = DefaultBounds
+	}
 	var boot [8]byte
 	if _, err := rand.Read(boot[:]); err != nil {
 		return nil, err
@@ -86,6 +110,10 @@ func New(options Options) (*Gate, error) {
 		metrics:  status.NewMetrics(options.Version),
 		usage:    &status.Usage{},
 		drain:    drain.New(options.Accept),
+
+		connections: listener.NewConnections(options.Bounds.Connections),
+		requests:    limit.NewSlots(options.Bounds.Requests, options.Bounds.ClientRequests),
+		held:        limit.NewBytes(options.Bounds.Held),
 	}
 	g.life, g.end = context.WithCancel(context.Background())
 	g.store = config.NewStore(options.ConfigDirectory, options.Server, g.loaded)
@@ -107,6 +135,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := newExchange(g, w, r)
 	defer func() { g.metrics.Answered(&x.record, time.Since(x.record.Time)) }()
 	defer x.recover()
+	defer x.release()
 	if g.drain.Draining() {
 		// HTTP/1.1 closes the connection after the answer, HTTP/2 sends GOAWAY.
 		w.Header().Set("Connection", "close")

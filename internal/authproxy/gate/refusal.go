@@ -1,11 +1,14 @@
 package gate
 
 import (
+	"encoding/json"
 	"net/http"
 
 	"github.com/bartizan-dev/bartizan/internal/authproxy/decision"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/filter"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/message"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/upstream"
+	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 )
 
 // The JSON-RPC codes of the gate's own refusals: outside what JSON-RPC reserves, -31000 less the HTTP status.
@@ -35,6 +38,10 @@ var (
 		Message: "Only POST is served in this revision of the protocol."}
 	errRevoked = &message.Error{Status: http.StatusUnauthorized, Code: codeUnauthenticated, Reason: "revoked",
 		Message: "The credential or the right to this request ended while it was answered."}
+	errSessionRevision = &message.Error{Status: http.StatusBadRequest, Code: codeRefused, Reason: "session-revision",
+		Message: "MCP-Protocol-Version is not the revision that this session was begun with. Send that one, or initialize again."}
+	errBusy = &message.Error{Status: http.StatusServiceUnavailable, Code: codeUnavailable, Reason: "busy",
+		Message: "The gate has as much to do as it can take. Try again soon, with fewer or smaller requests at once."}
 	errGone = &message.Error{Status: statusClientGone, Code: codeRefused, Reason: "client-gone",
 		Message: "The client went away."}
 	errDraining = &message.Error{Status: http.StatusServiceUnavailable, Code: codeUnavailable, Reason: "draining",
@@ -81,14 +88,14 @@ func failed(f upstream.Failure) *message.Error {
 }
 
 // refusedByServer is the server's own refusal, in our words.
-func refusedByServer(answer *upstream.Answer) *message.Error {
-	code, data := upstream.ReadRefusal(answer.Text)
-	e := &message.Error{Status: answer.Status, Code: code, Message: upstream.RefusalText(code), Reason: "server-refused"}
+func refusedByServer(answer *upstream.Answer, min gateconfig.Revision) *message.Error {
+	code, data := filter.Refusal(answer.Text, min)
+	e := &message.Error{Status: answer.Status, Code: code, Message: filter.ErrorText(code), Reason: "server-refused"}
 	if code == 0 {
 		e.Code = codeServer
 	}
 	if data != nil {
-		e.Data = data
+		e.Data = json.RawMessage(data)
 	}
 	return e
 }

@@ -73,28 +73,30 @@ func (g *Gate) Run(ctx, now context.Context, l Listeners) error {
 	ready := status.NewReadiness(g.store, g.address, g.drain.Draining)
 	reporter := &status.Reporter{Version: g.options.Version, Boot: g.boot, Store: g.store, Ready: ready, Usage: g.usage,
 		Metrics: g.metrics, OwnPorts: l.ports()}
-	main, account, probe := listener.Server(g, g.options.Timeouts), reporter.Server(), status.ProbeServer(ready)
+	main, account, probe := listener.Server(g, g.options.Timeouts, g.connections), reporter.Server(), status.ProbeServer(ready)
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
-	stop := func() { g.stop(now, main) }
+	last := func() { g.stop(now, main) }
+	begin := func() { g.drain.Begin(func() { _ = l.Gate.Close() }, last) }
 
 	failed := make(chan error, 4)
 	var running sync.WaitGroup
 	serve := func(server *http.Server, listener net.Listener) {
 		running.Go(func() {
-			if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			// A drain closes the listener before the server.
+			if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 				failed <- err
 			}
 		})
 	}
 	g.store.Reload()
 	running.Go(func() { g.store.Watch(background) })
-	serve(main, tls.NewListener(l.Gate, listener.TLS(g.store)))
+	serve(main, tls.NewListener(g.connections.Listener(l.Gate), listener.TLS(g.store)))
 	serve(account, tls.NewListener(l.Status, reporter.TLS()))
 	serve(probe, l.Probe)
 	var asked *http.Server
 	if l.Drain != nil {
-		asked = g.drain.Server(stop)
+		asked = g.drain.Server(begin)
 		serve(asked, l.Drain)
 	}
 
@@ -102,7 +104,7 @@ func (g *Gate) Run(ctx, now context.Context, l Listeners) error {
 	select {
 	case <-ctx.Done():
 		g.say("draining", "because", "signal")
-		g.drain.Begin(stop)
+		begin()
 		select {
 		case <-g.drain.Done():
 		case <-now.Done():

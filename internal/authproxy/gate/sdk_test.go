@@ -56,7 +56,7 @@ func TestRealServerAndClient(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, newSDKServer(t, test.options).Listener.Addr().String(), func(w *world) { w.config.Upstream.Path = "/" })
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			client := mcp.NewClient(&mcp.Implementation{Name: "tester", Version: "1"}, nil)
 			session, err := client.Connect(ctx,

@@ -131,3 +131,80 @@ func TestRevisionsBelowTheLowest(t *testing.T) {
 		}
 	}
 }
+
+// TestSessionsKeepTheirRevision: the revision that a session was begun with is sealed into its id, and judged with each of its
+// requests, whether they name one or not.
+func TestSessionsKeepTheirRevision(t *testing.T) {
+	t.Parallel()
+	for _, stream := range []bool{false, true} {
+		upstream := newRecorder(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Mcp-Session-Id") != "" {
+				result(w, r)
+				return
+			}
+			w.Header().Set("Mcp-Session-Id", "server-session")
+			answer := `{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-06-18","capabilities":{},"serverInfo":{"name":"x","version":"1"}}}`
+			if stream {
+				w.Header().Set("Content-Type", "text/event-stream")
+				answer = ": wait\n\nid: 1\ndata: \n\ndata: " + answer + "\n\n"
+			} else {
+				w.Header().Set("Content-Type", "application/json")
+			}
+			_, _ = io.WriteString(w, answer)
+		})
+		w := newWorld(t, upstream.address())
+		alice := w.keyed(w.aliceKey)
+		status, header, body := do(t, alice, w.post(initialize, set("Mcp-Protocol-Version", "2025-06-18")))
+		sealed := header.Get("Mcp-Session-Id")
+		if status != http.StatusOK || sealed == "" {
+			t.Fatalf("%d %v %s", status, header, body)
+		}
+		without := func(r *http.Request) { r.Header.Del("Mcp-Protocol-Version") }
+		old := set("Mcp-Protocol-Version", "2025-06-18")
+		in := set("Mcp-Session-Id", sealed)
+		for name, test := range map[string]struct {
+			request *http.Request
+			want    int
+		}{
+			"its revision":        {w.post(legacyCall, in, old), 200},
+			"no revision":         {w.post(legacyCall, in, without), 200},
+			"another revision":    {w.post(legacyCall, in), 400},
+			"an unknown revision": {w.post(legacyCall, in, set("Mcp-Protocol-Version", "2024-11-05")), 400},
+			"another, DELETE":     {w.verb(http.MethodDelete, in), 400},
+			"another, GET":        {w.verb(http.MethodGet, in), 400},
+			"no session":          {w.post(legacyCall, without), 400},
+		} {
+			before := len(upstream.seen())
+			status, _, body := do(t, alice, test.request)
+			seen := upstream.seen()
+			if status != test.want || (status != http.StatusOK && len(seen) != before) {
+				t.Errorf("%s: %d %s", name, status, body)
+			}
+			if status == http.StatusOK && seen[len(seen)-1].header.Get("Mcp-Protocol-Version") != "2025-06-18" {
+				t.Errorf("%s: the server is told another revision than the one judged", name)
+			}
+		}
+		w.reload(func(c *gateconfig.Config) { c.Upstream.MinRevision = gateconfig.Revision20251125 })
+		for name, request := range map[string]*http.Request{"its revision": w.post(legacyCall, in, old), "no revision": w.post(legacyCall, in, without)} {
+			if status, _, body := do(t, alice, request); status != http.StatusBadRequest || !strings.Contains(body, "-32022") {
+				t.Errorf("%s, not accepted any more: %d %s", name, status, body)
+			}
+		}
+	}
+}
+
+// TestRefusalsNameTheRequest: who asks is told to which of its requests the refusal is, as soon as that is known.
+func TestRefusalsNameTheRequest(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, newRecorder(t, result).address())
+	for body, want := range map[string]string{
+		`{"jsonrpc":"2.0","id":"q7","method":"tools/call","params":{}}`:                                             `"id":"q7"`,
+		`{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"erase"}}`:                                  `"id":7`,
+		`{"jsonrpc":"1.0","id":7,"method":"ping"}`:                                                                  `"id":7`,
+		`{"jsonrpc":"2.0","id":7,"method":"ping","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":1}}}`: `"id":7`,
+	} {
+		if status, _, answer := do(t, w.keyed(w.aliceKey), w.post(body)); status < 400 || !strings.Contains(answer, want) {
+			t.Errorf("%s: %d %s", body, status, answer)
+		}
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/bartizan-dev/bartizan/internal/authproxy/gatetest"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/surroundings"
 	"github.com/bartizan-dev/bartizan/internal/clientid"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 	"github.com/bartizan-dev/bartizan/internal/gatestatus"
@@ -129,7 +130,8 @@ func TestStatusTells(t *testing.T) {
 		}
 	}
 	_, port, _ := net.SplitHostPort(foreign.Addr().String())
-	if !strings.Contains(strings.Join(after.Listeners, " "), "0.0.0.0:"+port) {
+	// On a machine with more of them than are reported, it may not be among those.
+	if !strings.Contains(strings.Join(after.Listeners, " "), "0.0.0.0:"+port) && len(after.Listeners) < surroundings.Most {
 		t.Errorf("the listeners are %v", after.Listeners)
 	}
 	for name, want := range map[string]string{

@@ -38,6 +38,16 @@ func (s *streamer) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// send sends an event on one of the streams.
+func (s *streamer) send(t *testing.T, event string) {
+	t.Helper()
+	select {
+	case s.next <- event:
+	case <-time.After(time.Minute):
+		t.Fatal("no stream is open")
+	}
+}
+
 func (s *streamer) add(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -74,7 +84,6 @@ func (w *world) modern() *http.Request {
 // TestStreamsEndWithTheirCredential: whatever took the right away, an open stream ends and so does the call.
 func TestStreamsEndWithTheirCredential(t *testing.T) {
 	t.Parallel()
-	keep := func(*gateconfig.Config) {}
 	for name, test := range map[string]struct {
 		change func(*gateconfig.Config)
 		ends   bool
@@ -89,17 +98,15 @@ func TestStreamsEndWithTheirCredential(t *testing.T) {
 		"keys disabled":         {func(c *gateconfig.Config) { c.Authentication.APIKeys = gateconfig.Disabled }, true},
 		"certificates required": {func(c *gateconfig.Config) { c.Authentication.ClientCertificates = gateconfig.Required }, true},
 		"rule removed":          {func(c *gateconfig.Config) { c.Policy.Rules = nil }, true},
-		"key expired":           {keep, true},
+		"key expires": {func(c *gateconfig.Config) {
+			c.Clients[0].Keys[0].NotAfter = time.Now().Add(time.Second).UTC()
+		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := &streamer{next: make(chan string)}
 			upstream := newRecorder(t, server.serve)
-			notAfter := time.Now().Add(time.Hour)
-			if name == "key expired" {
-				notAfter = time.Now().Add(2 * time.Second)
-			}
-			w := newWorld(t, upstream.address(), func(w *world) { w.config.Clients[0].Keys[0].NotAfter = notAfter.UTC() })
+			w := newWorld(t, upstream.address())
 			var streams []*bufio.Reader
 			for _, r := range []*http.Request{w.post(legacyCall), w.modern(), w.verb(http.MethodGet)} {
 				_, lines := open(t, w.keyed(w.aliceKey), r)
@@ -108,12 +115,10 @@ func TestStreamsEndWithTheirCredential(t *testing.T) {
 			if server.count() != 3 {
 				t.Fatalf("%d streams are open", server.count())
 			}
-			if name != "key expired" {
-				w.reload(test.change)
-			}
+			w.reload(test.change)
 			if !test.ends {
 				for range streams {
-					server.next <- ": go on\n\n"
+					server.send(t, ": go on\n\n")
 				}
 				time.Sleep(50 * time.Millisecond)
 				if server.count() != len(streams) {
@@ -155,7 +160,7 @@ func TestDisconnects(t *testing.T) {
 				return
 			}
 			for range 10 {
-				server.next <- "data: " + strings.Repeat("x", 10_000) + "\n\n"
+				server.send(t, "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\"params\":{\"message\":\""+strings.Repeat("x", 10_000)+"\"}}\n\n")
 			}
 			if server.count() != 1 {
 				t.Error("the call was cancelled")
@@ -175,7 +180,7 @@ func TestEventsPassAtOnce(t *testing.T) {
 	w := newWorld(t, upstream.address())
 	_, lines := open(t, w.keyed(w.aliceKey), w.modern())
 	for range 3 {
-		server.next <- "event: message\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\"}\n\n"
+		server.send(t, "event: message\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\"}\n\n")
 		for {
 			line, err := lines.ReadString('\n')
 			if err != nil {

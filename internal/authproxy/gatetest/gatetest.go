@@ -133,10 +133,10 @@ func Files(t testing.TB, c gateconfig.Config, certificate, key string) map[strin
 	return map[string]string{gateconfig.ConfigFile: string(document), gateconfig.CertificateFile: certificate, gateconfig.PrivateKeyFile: key}
 }
 
-// Eventually waits until the condition holds, and fails the test when it does not within ten seconds.
+// Eventually waits until the condition holds, and fails the test when it does not within a minute: the machine may be busy.
 func Eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if holds() {
 			return
 		}

@@ -34,7 +34,7 @@ var DefaultTimeouts = Timeouts{Header: 10 * time.Second, Body: 30 * time.Second,
 
 // Server returns an HTTP server for callers. The errors of connections, which repeat what strangers sent, are not
 // logged.
-func Server(handler http.Handler, timeouts Timeouts) *http.Server {
+func Server(handler http.Handler, timeouts Timeouts, connections *Connections) *http.Server {
 	return &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: timeouts.Header,
@@ -43,7 +43,8 @@ func Server(handler http.Handler, timeouts Timeouts) *http.Server {
 		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
 			return identity.WithConnection(ctx)
 		},
-		ErrorLog: log.New(io.Discard, "", 0),
+		ConnState: connections.State,
+		ErrorLog:  log.New(io.Discard, "", 0),
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: maxStreams,
 			SendPingTimeout:      pingInterval,

@@ -160,6 +160,9 @@ func (m *Message) checkRevision(header string, present, session bool, min gateco
 	return nil
 }
 
+// Accepted says whether the gate speaks a revision and it is not below the lowest accepted one.
+func Accepted(r, min gateconfig.Revision) bool { return known(r) && r >= min }
+
 func known(r gateconfig.Revision) bool {
 	for _, k := range revisions {
 		if r == k {
@@ -167,6 +170,11 @@ func known(r gateconfig.Revision) bool {
 		}
 	}
 	return false
+}
+
+// RefuseRevision is the refusal of a revision that is not accepted; it tells which revisions there are instead.
+func RefuseRevision(requested, min gateconfig.Revision) *Error {
+	return refuseRevision(string(requested), min)
 }
 
 // refuseRevision tells which revisions there are instead.

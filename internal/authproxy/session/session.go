@@ -10,12 +10,16 @@ import (
 	"encoding/binary"
 	"errors"
 	"strings"
+
+	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 )
 
 // maxHandle bounds a server's own handle, in bytes; maxSealed follows for ours.
 const (
 	maxHandle = 1024
 	maxSealed = 2048
+	// separator is in no handle.
+	separator = ' '
 )
 
 // ErrUnknown is the one answer to a handle that does not open: unknown, of another principal, of before a restart.
@@ -44,18 +48,31 @@ func NewSealer() (*Sealer, error) {
 	return &Sealer{aead: aead}, nil
 }
 
-// SealSession seals a server's session id for a principal.
-func (s *Sealer) SealSession(principal, id string) (string, error) {
-	if !isHandle(id) {
-		return "", ErrHandle
-	}
-	return s.seal([]byte(id), binding("session", principal)), nil
+// Session is what a sealed session id stands for.
+type Session struct {
+	// ID is the server's own session id.
+	ID string
+	// Revision is the revision of the protocol that the session was begun with.
+	Revision gateconfig.Revision
 }
 
-// OpenSession returns the server's session id of a sealed one.
-func (s *Sealer) OpenSession(principal, sealed string) (string, error) {
-	id, err := s.open(sealed, binding("session", principal))
-	return string(id), err
+// SealSession seals a session for a principal.
+func (s *Sealer) SealSession(principal string, session Session) (string, error) {
+	if !isHandle(session.ID) || strings.ContainsRune(string(session.Revision), separator) {
+		return "", ErrHandle
+	}
+	plain := string(session.Revision) + string(separator) + session.ID
+	return s.seal([]byte(plain), binding("session", principal)), nil
+}
+
+// OpenSession returns the session of a sealed session id.
+func (s *Sealer) OpenSession(principal, sealed string) (Session, error) {
+	plain, err := s.open(sealed, binding("session", principal))
+	if err != nil {
+		return Session{}, err
+	}
+	revision, id, _ := strings.Cut(string(plain), string(separator))
+	return Session{ID: id, Revision: gateconfig.Revision(revision)}, nil
 }
 
 // SealEvent seals a server's event id for a principal and its session, named by the server's own session id.

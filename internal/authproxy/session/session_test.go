@@ -19,31 +19,31 @@ func sealer(t testing.TB) *session.Sealer {
 
 func TestSessionOpensOnlyForItsPrincipal(t *testing.T) {
 	s, other := sealer(t), sealer(t)
-	sealed, err := s.SealSession("agents/alice", "id-1")
+	sealed, err := s.SealSession("agents/alice", session.Session{ID: "id-1", Revision: "2025-11-25"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if strings.Contains(sealed, "id-1") {
 		t.Error("the sealed id shows the server's")
 	}
-	if id, err := s.OpenSession("agents/alice", sealed); err != nil || id != "id-1" {
-		t.Errorf("OpenSession = %q, %v", id, err)
+	if got, err := s.OpenSession("agents/alice", sealed); err != nil || got != (session.Session{ID: "id-1", Revision: "2025-11-25"}) {
+		t.Errorf("OpenSession = %q, %v", got, err)
 	}
 	event, err := s.SealEvent("agents/alice", "id-1", "7")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, open := range map[string]func() (string, error){
-		"another principal": func() (string, error) { return s.OpenSession("agents/bob", sealed) },
-		"a prefix":          func() (string, error) { return s.OpenSession("agents/alic", sealed) },
-		"another gate":      func() (string, error) { return other.OpenSession("agents/alice", sealed) },
-		"the server's own":  func() (string, error) { return s.OpenSession("agents/alice", "id-1") },
-		"empty":             func() (string, error) { return s.OpenSession("agents/alice", "") },
-		"an event as one":   func() (string, error) { return s.OpenSession("agents/alice", event) },
-		"changed":           func() (string, error) { return s.OpenSession("agents/alice", "A"+sealed[1:]+"A") },
-		"padded":            func() (string, error) { return s.OpenSession("agents/alice", sealed+"=") },
-		"with a line break": func() (string, error) { return s.OpenSession("agents/alice", sealed+"\n") },
-		"very long":         func() (string, error) { return s.OpenSession("agents/alice", strings.Repeat("A", 4096)) },
+		"another principal": func() (string, error) { return opened(s.OpenSession("agents/bob", sealed)) },
+		"a prefix":          func() (string, error) { return opened(s.OpenSession("agents/alic", sealed)) },
+		"another gate":      func() (string, error) { return opened(other.OpenSession("agents/alice", sealed)) },
+		"the server's own":  func() (string, error) { return opened(s.OpenSession("agents/alice", "id-1")) },
+		"empty":             func() (string, error) { return opened(s.OpenSession("agents/alice", "")) },
+		"an event as one":   func() (string, error) { return opened(s.OpenSession("agents/alice", event)) },
+		"changed":           func() (string, error) { return opened(s.OpenSession("agents/alice", "A"+sealed[1:]+"A")) },
+		"padded":            func() (string, error) { return opened(s.OpenSession("agents/alice", sealed+"=")) },
+		"with a line break": func() (string, error) { return opened(s.OpenSession("agents/alice", sealed+"\n")) },
+		"very long":         func() (string, error) { return opened(s.OpenSession("agents/alice", strings.Repeat("A", 4096))) },
 	} {
 		if id, err := open(); !errors.Is(err, session.ErrUnknown) || id != "" {
 			t.Errorf("%s: opened to %q, %v", name, id, err)
@@ -66,7 +66,7 @@ func TestEventOpensOnlyInItsSession(t *testing.T) {
 			t.Errorf("in %v: opened to %q", at, got)
 		}
 	}
-	sealedSession, _ := s.SealSession("agents/alice", "id-1")
+	sealedSession, _ := s.SealSession("agents/alice", session.Session{ID: "id-1", Revision: "2025-11-25"})
 	if _, err := s.OpenEvent("agents/alice", "id-1", sealedSession); !errors.Is(err, session.ErrUnknown) {
 		t.Error("a session id opened as an event id")
 	}
@@ -75,7 +75,7 @@ func TestEventOpensOnlyInItsSession(t *testing.T) {
 func TestHandlesOfServersAreChecked(t *testing.T) {
 	s := sealer(t)
 	for _, id := range []string{"", "a b", "a\r\nSet-Cookie: x", "é", strings.Repeat("a", 2000)} {
-		if _, err := s.SealSession("agents/alice", id); err == nil {
+		if _, err := s.SealSession("agents/alice", session.Session{ID: id}); err == nil {
 			t.Errorf("the handle %q was sealed", id)
 		}
 		if _, err := s.SealEvent("agents/alice", "s", id); err == nil {
@@ -97,3 +97,5 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+func opened(s session.Session, err error) (string, error) { return s.ID, err }

@@ -14,6 +14,8 @@ const (
 	maxField = 4 << 10
 	// bufferSize is how much is read at once.
 	bufferSize = 32 << 10
+	// maxKept bounds what is kept for the next event's data, in bytes.
+	maxKept = 8 << 10
 )
 
 // The ways in which a stream can be refused.
@@ -38,6 +40,8 @@ type Rewrite struct {
 	Data func(data []byte) ([]byte, error)
 	// MaxEvent bounds the data of one event that Data sees, in bytes.
 	MaxEvent int
+	// Reserve, if not nil, is asked before n bytes in all are held for Data, and told 0 when they are not any more.
+	Reserve func(n int64) error
 }
 
 // Copy passes events on from r to w until the stream ends, flushing whenever it would wait for more. It returns nil when
@@ -156,8 +160,8 @@ func (c *copier) dataLine(value []byte, ended bool) error {
 		}
 		c.hasData = true
 		for {
-			if len(c.data)+len(value) > c.rewrite.MaxEvent {
-				return ErrEvent
+			if err := c.room(len(c.data) + len(value) + 1); err != nil {
+				return err
 			}
 			c.data = append(c.data, value...)
 			if ended {
@@ -211,7 +215,35 @@ func (c *copier) dispatch() error {
 		}
 	}
 	c.open, c.hasData, c.data = false, false, c.data[:0]
+	if cap(c.data) > maxKept {
+		c.data = []byte{}
+	}
+	if c.rewrite.Reserve != nil {
+		if err := c.rewrite.Reserve(0); err != nil {
+			return err
+		}
+	}
 	return c.write([]byte("\n"))
+}
+
+// room makes room for n bytes of data.
+func (c *copier) room(n int) error {
+	if n-1 > c.rewrite.MaxEvent {
+		return ErrEvent
+	}
+	size := cap(c.data)
+	if n > size {
+		size = max(n, 2*size)
+	}
+	if c.rewrite.Reserve != nil {
+		if err := c.rewrite.Reserve(int64(size)); err != nil {
+			return err
+		}
+	}
+	if size > cap(c.data) {
+		c.data = append(make([]byte, 0, size), c.data...)
+	}
+	return nil
 }
 
 func (c *copier) dataField(data []byte) error {

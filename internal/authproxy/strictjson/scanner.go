@@ -46,6 +46,8 @@ type Scanner struct {
 	// arena holds names that are not plain bytes of data: unescaped or folded ones.
 	arena []byte
 	name  []byte
+	// anyText says that Skip takes strings that are no valid Unicode text.
+	anyText bool
 }
 
 // frame is an open container.
@@ -69,7 +71,7 @@ var pool = sync.Pool{New: func() any { return new(Scanner) }}
 // New returns a Scanner over data that refuses more than depth nested containers. Release gives it back.
 func New(data []byte, depth int) *Scanner {
 	s := pool.Get().(*Scanner)
-	s.data, s.pos, s.depth, s.err, s.name = data, 0, depth, nil, nil
+	s.data, s.pos, s.depth, s.err, s.name, s.anyText = data, 0, depth, nil, nil, false
 	s.open, s.names, s.arena = s.open[:0], s.names[:0], s.arena[:0]
 	switch {
 	case len(data) > 1<<30:
@@ -79,6 +81,10 @@ func New(data []byte, depth int) *Scanner {
 	}
 	return s
 }
+
+// AnyText lets Skip accept escapes of NUL and of half surrogate pairs in values, never in names: they are content, which
+// programs that cut texts or read files do send, and nothing is decided by it.
+func (s *Scanner) AnyText() { s.anyText = true }
 
 // Release ends the use of the Scanner. What it returned stays valid.
 func (s *Scanner) Release() {
@@ -207,7 +213,7 @@ func (s *Scanner) Member() bool {
 	if !s.next(true, '}') {
 		return false
 	}
-	name, escaped := s.str()
+	name, escaped := s.str(false)
 	if s.err != nil {
 		return false
 	}
@@ -289,7 +295,7 @@ func (s *Scanner) String() []byte {
 		s.err = ErrKind
 		return nil
 	}
-	text, escaped := s.str()
+	text, escaped := s.str(false)
 	if escaped && s.err == nil {
 		return unescape(make([]byte, 0, len(text)), text)
 	}
@@ -309,7 +315,7 @@ func (s *Scanner) Skip() []byte {
 			s.Skip()
 		}
 	case '"':
-		s.str()
+		s.str(s.anyText)
 	case '0':
 		s.number()
 	case 't':

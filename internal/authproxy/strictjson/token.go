@@ -25,8 +25,9 @@ var special = func() (t [256]bool) {
 	return t
 }()
 
-// str reads the string at pos and returns what is between the quotes, and whether it has escapes.
-func (s *Scanner) str() (text []byte, escaped bool) {
+// str reads the string at pos and returns what is between the quotes, and whether it has escapes. With anyText it cannot
+// always be unescaped.
+func (s *Scanner) str(anyText bool) (text []byte, escaped bool) {
 	data := s.data
 	if s.pos == len(data) || data[s.pos] != '"' {
 		s.err = ErrSyntax
@@ -44,6 +45,9 @@ func (s *Scanner) str() (text []byte, escaped bool) {
 		case c == '\\':
 			escaped = true
 			n, err := escape(data[i:])
+			if anyText && (err == ErrNUL || err == ErrSurrogate) {
+				n, err = 6, nil
+			}
 			if err != nil {
 				s.err = err
 				return nil, false

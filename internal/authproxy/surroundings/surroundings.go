@@ -29,6 +29,15 @@ var errTable = errors.New("not a socket table as the kernel writes it")
 // Look returns the listeners of the gate's network namespace that are neither on loopback nor on one of the gate's own
 // ports, sorted, at most Most.
 func Look(own []uint16) ([]string, error) {
+	found, err := Read()
+	if err != nil {
+		return nil, err
+	}
+	return Foreign(found, own), nil
+}
+
+// Read returns all listening TCP sockets of the gate's network namespace.
+func Read() ([]netip.AddrPort, error) {
 	var found []netip.AddrPort
 	for _, name := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {
 		file, err := os.Open(name)
@@ -45,7 +54,7 @@ func Look(own []uint16) ([]string, error) {
 		}
 		found = append(found, listeners...)
 	}
-	return Foreign(found, own), nil
+	return found, nil
 }
 
 // Parse returns the listening sockets of one of the kernel's tables /proc/net/tcp and tcp6 (proc_net_tcp.rst).

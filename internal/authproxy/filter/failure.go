@@ -1,0 +1,169 @@
+package filter
+
+import (
+	"strconv"
+
+	"github.com/bartizan-dev/bartizan/internal/authproxy/message"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/strictjson"
+	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+)
+
+// Codes of errors whose data the specification defines (2026-07-28, "Error Codes"; 2025-11-25 for the last two).
+const (
+	codeHeaderMismatch     = -32020
+	codeMissingCapability  = -32021
+	codeUnsupportedVersion = -32022
+	codeNotFound           = -32002
+	codeElicitation        = -32042
+)
+
+var (
+	failureNames     = strictjson.Open("code", "message", "data")
+	unsupportedNames = strictjson.Open("supported", "requested")
+)
+
+// failure is a server's JSON-RPC error as it may be passed on: its code, and its data where the specification defines
+// that. The server's own text is for its operators.
+type failure struct {
+	code int64
+	data []byte
+}
+
+// scanFailure reads a JSON-RPC error object, whose code is 0 when it has none.
+func scanFailure(s *strictjson.Scanner, min gateconfig.Revision) *failure {
+	f := &failure{}
+	var data []byte
+	for s.Enter('{', failureNames); s.Member(); {
+		switch string(s.Name()) {
+		case "code":
+			code, err := strconv.ParseInt(string(s.Skip()), 10, 32)
+			if err != nil {
+				s.Fail(ErrShape)
+			}
+			f.code = code
+		case "message":
+			if s.Kind() != '"' {
+				s.Fail(strictjson.ErrKind)
+			}
+			s.Skip()
+		case "data":
+			data = s.Skip()
+		default:
+			s.Skip()
+		}
+	}
+	switch f.code {
+	case codeHeaderMismatch, codeMissingCapability, codeNotFound, codeElicitation:
+		f.data = data
+	case codeUnsupportedVersion:
+		f.data = unsupported(data, min)
+	}
+	return f
+}
+
+// unsupported is the data of codeUnsupportedVersion with those revisions only that are accepted here; nil if it is not
+// what the specification says.
+func unsupported(data []byte, min gateconfig.Revision) []byte {
+	s := strictjson.New(data, depth)
+	defer s.Release()
+	var supported, requested []byte
+	for s.Enter('{', unsupportedNames); s.Member(); {
+		switch string(s.Name()) {
+		case "supported":
+			supported = scanRevisions(s, nil, min)
+		case "requested":
+			if s.Kind() != '"' {
+				s.Fail(strictjson.ErrKind)
+			}
+			requested = s.Skip()
+		default:
+			s.Skip()
+		}
+	}
+	if s.End() != nil || supported == nil || requested == nil {
+		return nil
+	}
+	out := append([]byte(`{"supported":`), supported...)
+	out = append(append(out, `,"requested":`...), requested...)
+	return append(out, '}')
+}
+
+// scanRevisions appends a list of revisions with those only that the gate accepts.
+func scanRevisions(s *strictjson.Scanner, out []byte, min gateconfig.Revision) []byte {
+	out = append(out, '[')
+	for s.Enter('[', nil); s.Element(); {
+		revision := gateconfig.Revision(s.String())
+		if !message.Accepted(revision, min) {
+			continue
+		}
+		if out[len(out)-1] != '[' {
+			out = append(out, ',')
+		}
+		out = strconv.AppendQuote(out, string(revision))
+	}
+	return append(out, ']')
+}
+
+// append appends the error object.
+func (f *failure) append(out []byte) []byte {
+	out = strconv.AppendInt(append(out, `{"code":`...), f.code, 10)
+	out = strconv.AppendQuote(append(out, `,"message":`...), ErrorText(int(f.code)))
+	if f.data != nil {
+		out = strictjson.Compact(append(out, `,"data":`...), f.data)
+	}
+	return append(out, '}')
+}
+
+// Refusal returns the JSON-RPC error code of the body of an HTTP error, and the data where the specification defines it
+// for the code; code is 0 when the body is not one JSON-RPC error.
+func Refusal(body []byte, min gateconfig.Revision) (code int, data []byte) {
+	s := strictjson.New(body, depth)
+	defer s.Release()
+	s.AnyText()
+	var f *failure
+	version := false
+	for s.Enter('{', envelope); s.Member(); {
+		switch string(s.Name()) {
+		case "jsonrpc":
+			version = string(s.String()) == "2.0"
+		case "error":
+			f = scanFailure(s, min)
+		case "result", "method", "params":
+			s.Fail(ErrShape)
+		default:
+			s.Skip()
+		}
+	}
+	if s.End() != nil || !version || f == nil {
+		return 0, nil
+	}
+	return int(f.code), f.data
+}
+
+// ErrorText is what a caller is told for a code that the server gave.
+func ErrorText(code int) string {
+	switch code {
+	case -32700:
+		return "the server could not parse the message"
+	case -32600:
+		return "the server does not take the message as a valid request"
+	case -32601:
+		return "the server does not have this method"
+	case -32602:
+		return "the server does not accept the parameters"
+	case -32603:
+		return "the server failed"
+	case codeNotFound:
+		return "the server does not have this resource"
+	case codeHeaderMismatch:
+		return "the server found that a header and the message differ"
+	case codeMissingCapability:
+		return "the server needs a capability that the client has not declared"
+	case codeUnsupportedVersion:
+		return "the server does not speak this revision of the protocol"
+	case codeElicitation:
+		return "the server needs something that its user gives at a URL"
+	default:
+		return "the server refused the request"
+	}
+}

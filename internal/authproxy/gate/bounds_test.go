@@ -1,0 +1,126 @@
+package gate_test
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/bartizan-dev/bartizan/internal/authproxy/gate"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/gatetest"
+	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+	"github.com/bartizan-dev/bartizan/internal/policy"
+)
+
+func (w *world) withBob() {
+	w.config.Policy.Rules = append(w.config.Policy.Rules, policy.Rule{ID: "friends/1", Clients: []string{"agents/bob"}, Tools: []string{"greet"}})
+}
+
+// TestRequestsAreBounded: one client cannot take all there is, what is too much is told so at once, and neither the status
+// nor a revocation waits for it.
+func TestRequestsAreBounded(t *testing.T) {
+	t.Parallel()
+	server := &streamer{next: make(chan string)}
+	upstream := newRecorder(t, server.serve)
+	w := newWorld(t, upstream.address(), (*world).withBob, func(w *world) {
+		w.options.Bounds = gate.Bounds{Connections: 100, Requests: 3, ClientRequests: 2, Held: 1 << 20}
+	})
+	alice, bob := w.keyed(w.aliceKey), w.keyed(w.bobKey)
+	busy := func(c *http.Client) {
+		t.Helper()
+		status, header, body := do(t, c, w.post(legacyCall))
+		if record := w.audit.last(t); status != http.StatusServiceUnavailable || header.Get("Retry-After") == "" ||
+			!strings.Contains(body, "Try again soon") || record.Reason != "busy" {
+			t.Errorf("%d %v %s %+v", status, header, body, record)
+		}
+	}
+	open(t, alice, w.modern())
+	open(t, alice, w.modern())
+	busy(alice)
+	response, _ := open(t, bob, w.modern())
+	busy(bob)
+	if got := w.status(t); got.Generation == "" {
+		t.Error("there is no status")
+	}
+	if status, _, _ := do(t, w.client(), w.post(legacyCall)); status != http.StatusUnauthorized {
+		t.Errorf("without a credential: %d", status)
+	}
+	_ = response.Body.Close()
+	gatetest.Eventually(t, "the call is cancelled", func() bool { return server.count() == 2 })
+	gatetest.Eventually(t, "bob may call again", func() bool {
+		response, err := bob.Do(w.modern())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		return response.StatusCode == http.StatusOK
+	})
+	w.reload(func(c *gateconfig.Config) { c.Clients = c.Clients[1:] })
+	gatetest.Eventually(t, "the streams have ended", func() bool { return server.count() == 0 })
+}
+
+// TestBodiesAreBounded: what is held of requests and answers is bounded over all of them.
+func TestBodiesAreBounded(t *testing.T) {
+	t.Parallel()
+	large := `{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"` + strings.Repeat("x", 100<<10) + `"}]}}`
+	contentType, answer := "application/json", large
+	upstream := newRecorder(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", contentType)
+		_, _ = io.WriteString(w, answer)
+	})
+	w := newWorld(t, upstream.address(), func(w *world) {
+		w.options.Bounds = gate.Bounds{Connections: 100, Requests: 10, ClientRequests: 10, Held: 48 << 10}
+	})
+	alice := w.keyed(w.aliceKey)
+	if status, _, body := do(t, alice, w.post(legacyCall)); status != http.StatusServiceUnavailable || !strings.Contains(body, "Try again soon") {
+		t.Errorf("a large answer: %d %.200s", status, body)
+	}
+	contentType, answer = "text/event-stream", "data: "+large+"\n\n"
+	if status, _, body := do(t, alice, w.post(legacyCall)); status != http.StatusOK || !strings.Contains(body, `"id":1,"error"`) || !strings.Contains(body, "Try again soon") {
+		t.Errorf("a large event: %d %.200s", status, body)
+	}
+	before := len(upstream.seen())
+	request := strings.Replace(legacyCall, `"name":"x"`, `"name":"`+strings.Repeat("x", 60<<10)+`"`, 1)
+	if status, header, body := do(t, alice, w.post(request)); status != http.StatusServiceUnavailable || header.Get("Retry-After") == "" || len(upstream.seen()) != before {
+		t.Errorf("a large request: %d %.200s", status, body)
+	}
+	// Nothing is lost by that.
+	contentType, answer = "application/json", good
+	small := strings.Replace(legacyCall, `"name":"x"`, `"name":"`+strings.Repeat("x", 20<<10)+`"`, 1)
+	for range 5 {
+		if status, _, body := do(t, alice, w.post(small)); status != http.StatusOK {
+			t.Errorf("a small request: %d %.200s", status, body)
+		}
+	}
+}
+
+// TestConnectionsAreBounded: strangers who hold connections open keep nobody out.
+func TestConnectionsAreBounded(t *testing.T) {
+	t.Parallel()
+	server := &streamer{next: make(chan string)}
+	upstream := newRecorder(t, server.serve)
+	w := newWorld(t, upstream.address(), func(w *world) {
+		w.options.Bounds = gate.Bounds{Connections: 5, Requests: 10, ClientRequests: 10, Held: 1 << 20}
+	})
+	open(t, w.keyed(w.aliceKey), w.modern())
+	var idle []net.Conn
+	for range 20 {
+		conn, err := net.Dial("tcp", w.address())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		idle = append(idle, conn)
+	}
+	for _, conn := range idle[:15] {
+		// The gate closes it long before the time for a handshake is over; either way there is an end.
+		if _, err := conn.Read(make([]byte, 1)); err == nil {
+			t.Error("the gate speaks first")
+		}
+	}
+	open(t, w.keyed(w.aliceKey), w.modern())
+	if server.count() != 2 {
+		t.Error("a stream was closed for strangers")
+	}
+}

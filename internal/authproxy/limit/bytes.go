@@ -1,0 +1,81 @@
+// Package limit bounds what the gate takes on at once, so that no load makes its container run out of memory. What does
+// not fit is refused at once: nothing ever waits here, least of all a revocation.
+package limit
+
+import (
+	"errors"
+	"io"
+	"sync/atomic"
+)
+
+// The reasons not to read something.
+var (
+	// ErrBusy says that too much is being read at once; it may fit later.
+	ErrBusy = errors.New("too much is held at once")
+	// ErrSize says that it is larger than allowed.
+	ErrSize = errors.New("larger than allowed")
+)
+
+// firstRead is what a reader begins with, in bytes.
+const firstRead = 4 << 10
+
+// Bytes is an amount of memory that many share.
+type Bytes struct{ left atomic.Int64 }
+
+// NewBytes returns n bytes to share.
+func NewBytes(n int64) *Bytes {
+	b := &Bytes{}
+	b.left.Store(n)
+	return b
+}
+
+// Hold is one holder's part of the shared memory. It is for one goroutine.
+type Hold struct {
+	from  *Bytes
+	times int64
+	n     int64
+}
+
+// Hold returns a holder of nothing. What it asks for counts times as often, for what is made of it.
+func (b *Bytes) Hold(times int64) *Hold { return &Hold{from: b, times: times} }
+
+// Grow makes the part n bytes, more or less than before, or returns ErrBusy and leaves it.
+func (h *Hold) Grow(n int64) error {
+	n *= h.times
+	if h.from.left.Add(h.n-n) < 0 && n > h.n {
+		h.from.left.Add(n - h.n)
+		return ErrBusy
+	}
+	h.n = n
+	return nil
+}
+
+// Release gives the part back.
+func (h *Hold) Release() { _ = h.Grow(0) }
+
+// Read reads all there is, at most limit bytes, growing the part before the memory is used.
+func (h *Hold) Read(r io.Reader, limit int64) ([]byte, error) {
+	var all []byte
+	for {
+		if len(all) == cap(all) {
+			size := min(max(2*int64(cap(all)), firstRead), limit+1)
+			if int64(len(all)) > limit {
+				return nil, ErrSize
+			}
+			if err := h.Grow(size); err != nil {
+				return nil, err
+			}
+			all = append(make([]byte, 0, size), all...)
+		}
+		n, err := r.Read(all[len(all):cap(all)])
+		all = all[:len(all)+n]
+		switch {
+		case int64(len(all)) > limit:
+			return nil, ErrSize
+		case errors.Is(err, io.EOF):
+			return all, nil
+		case err != nil:
+			return nil, err
+		}
+	}
+}
