@@ -32,6 +32,8 @@ type applied struct {
 	workload bool
 	// unwatched says that no watch tells when the obstacle is gone.
 	unwatched bool
+	// contended says that somebody rewrites a child again and again.
+	contended bool
 	// terminating says that the namespace is being deleted.
 	terminating bool
 	// err is an error that a repetition may mend.
@@ -243,6 +245,7 @@ func (r *Reconciler) prune(ctx context.Context, o *observed, p plan, kinds []sch
 func (a applied) classify(err error) (applied, error) {
 	var conflict *apply.ConflictError
 	var deleting *apply.DeletingError
+	var contended *apply.ContendedError
 	switch {
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		a.terminating = true
@@ -255,6 +258,9 @@ func (a applied) classify(err error) (applied, error) {
 	case errors.As(err, &deleting):
 		a.unwatched = true
 		a.pending = &manifests.Problem{Reason: reasonChildDeleting, Message: deleting.Error() + "; it is made anew after that"}
+	case errors.As(err, &contended):
+		a.contended = true
+		a.pending = &manifests.Problem{Reason: reasonChildContended, Message: contended.Error() + "; stop what writes it: the operator puts it back each time"}
 	case apierrors.IsInvalid(err):
 		a.stall(reasonChildRefused, "the API server refuses what follows from the spec: "+err.Error())
 	case apierrors.IsForbidden(err) && grantsRights(err):

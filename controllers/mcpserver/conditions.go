@@ -40,6 +40,7 @@ const (
 	reasonChildConflict        = "ChildConflict"
 	reasonChildRefused         = "ChildRefused"
 	reasonChildDeleting        = "ChildBeingDeleted"
+	reasonChildContended       = "ChildContended"
 	reasonRightsNotGrantable   = "RightsNotGrantable"
 	reasonConsentMissing       = "ServiceAccountNotConsenting"
 	reasonAccountNotFound      = "ServiceAccountNotFound"

@@ -146,6 +146,9 @@ func (r *Reconciler) after(server types.NamespacedName, o *observed, a applied, 
 	if took > 0 {
 		configurationSeconds.Observe(took.Seconds())
 	}
+	if a.contended {
+		next = min(next, apply.RepairInterval)
+	}
 	if a.unwatched || foreignMissing(o) {
 		next = min(next, r.Settings.Retry)
 	}
