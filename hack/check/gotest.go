@@ -18,7 +18,8 @@ import (
 const (
 	integrationTests = "^TestIntegration"
 	e2eTests         = "^TestE2E"
-	otherTests       = "^(TestIntegration|TestE2E)"
+	conformanceTests = "^TestConformance"
+	otherTests       = "^(TestIntegration|TestE2E|TestConformance)"
 )
 
 // modules are the folders of the Go modules with tests, beside the root.
@@ -36,6 +37,10 @@ func unit(ctx context.Context, _ []string) result {
 		r.add(goTest(ctx, module, "-skip", otherTests, "-timeout", "15m", "./..."))
 	}
 	return r
+}
+
+func conformance(ctx context.Context, _ []string) result {
+	return goTest(ctx, ".", "-run", conformanceTests, "-timeout", "10m", "./test/conformance")
 }
 
 func integration(ctx context.Context, _ []string) result {

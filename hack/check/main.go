@@ -3,12 +3,13 @@
 //
 //	check verify [NAME...]   everything that needs no test: generated files, formats, lint, licences, …
 //	check unit               the tests that need nothing but Go
+//	check conformance        the MCP conformance suite, without and behind the gate; it needs npm
 //	check integration        the tests that need a real API server
 //	check e2e                the demo and the tests that need a real cluster
 //	check fuzz [TIME]        each fuzz target for a while (default 10s)
-//	check all                verify, unit, integration and e2e
+//	check all                verify, unit, conformance, integration and e2e
 //
-// A test's kind is in its name: TestIntegration…, TestE2E…, and any other is a unit test.
+// A test's kind is in its name: TestConformance…, TestIntegration…, TestE2E…, and any other is a unit test.
 package main
 
 import (
@@ -37,6 +38,7 @@ var kinds = map[string]func(ctx context.Context, arguments []string) result{
 	"unit":        unit,
 	"integration": integration,
 	"e2e":         e2e,
+	"conformance": conformance,
 	"fuzz":        fuzz,
 }
 
@@ -45,17 +47,17 @@ func main() {
 	defer stop()
 	arguments := os.Args[1:]
 	if len(arguments) == 0 {
-		fatal(errors.New("usage: check verify|unit|integration|e2e|fuzz|all"))
+		fatal(errors.New("usage: check verify|unit|conformance|integration|e2e|fuzz|all"))
 	}
 	run := arguments[:1]
 	if arguments[0] == "all" {
-		run = []string{"verify", "unit", "integration", "e2e"}
+		run = []string{"verify", "unit", "conformance", "integration", "e2e"}
 	}
 	var results []result
 	for _, kind := range run {
 		do, ok := kinds[kind]
 		if !ok {
-			fatal(fmt.Errorf("unknown kind %q: verify, unit, integration, e2e, fuzz or all", kind))
+			fatal(fmt.Errorf("unknown kind %q: verify, unit, conformance, integration, e2e, fuzz or all", kind))
 		}
 		fmt.Printf("\n=== %s\n", kind)
 		started := time.Now()

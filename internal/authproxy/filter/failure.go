@@ -8,8 +8,10 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 )
 
-// Codes of errors whose data the specification defines (2026-07-28, "Error Codes"; 2025-11-25 for the last two).
+// Codes of errors whose data the specification defines (2026-07-28, "Error Codes"; 2025-11-25 for the last two). A
+// resource that is not there is invalid params since 2026-07-28.
 const (
+	codeInvalidParams      = -32602
 	codeHeaderMismatch     = -32020
 	codeMissingCapability  = -32021
 	codeUnsupportedVersion = -32022
@@ -19,6 +21,7 @@ const (
 
 var (
 	failureNames     = strictjson.Open("code", "message", "data")
+	notFoundNames    = strictjson.Open("uri")
 	unsupportedNames = strictjson.Open("supported", "requested")
 )
 
@@ -29,8 +32,8 @@ type failure struct {
 	data []byte
 }
 
-// scanFailure reads a JSON-RPC error object, whose code is 0 when it has none.
-func scanFailure(s *strictjson.Scanner, min gateconfig.Revision) *failure {
+// scanFailure reads the JSON-RPC error object in an answer to m, which may be nil. The code is 0 when it has none.
+func scanFailure(s *strictjson.Scanner, m *message.Message, min gateconfig.Revision) *failure {
 	f := &failure{}
 	var data []byte
 	for s.Enter('{', failureNames); s.Member(); {
@@ -53,12 +56,36 @@ func scanFailure(s *strictjson.Scanner, min gateconfig.Revision) *failure {
 		}
 	}
 	switch f.code {
-	case codeHeaderMismatch, codeMissingCapability, codeNotFound, codeElicitation:
+	case codeHeaderMismatch, codeMissingCapability, codeElicitation:
 		f.data = data
+	case codeInvalidParams, codeNotFound:
+		f.data = notFound(data, m)
 	case codeUnsupportedVersion:
 		f.data = unsupported(data, min)
 	}
 	return f
+}
+
+// notFound is the data that names the resource which was asked for and is not there; nil if it is anything else.
+func notFound(data []byte, m *message.Message) []byte {
+	if data == nil || m == nil || m.Method != "resources/read" || len(m.Targets) != 1 {
+		return nil
+	}
+	s := strictjson.New(data, depth)
+	defer s.Release()
+	var uri []byte
+	for s.Enter('{', notFoundNames); s.Member(); {
+		if string(s.Name()) == "uri" {
+			uri = s.Skip()
+			continue
+		}
+		s.Skip()
+	}
+	named, err := text(uri)
+	if s.End() != nil || err != nil || named != m.Targets[0].Name {
+		return nil
+	}
+	return append(append([]byte(`{"uri":`), uri...), '}')
 }
 
 // unsupported is the data of codeUnsupportedVersion with those revisions only that are accepted here; nil if it is not
@@ -114,9 +141,9 @@ func (f *failure) append(out []byte) []byte {
 	return append(out, '}')
 }
 
-// Refusal returns the JSON-RPC error code of the body of an HTTP error, and the data where the specification defines it
-// for the code; code is 0 when the body is not one JSON-RPC error.
-func Refusal(body []byte, min gateconfig.Revision) (code int, data []byte) {
+// Refusal returns the JSON-RPC error code of the body of an HTTP error in answer to m, which may be nil, and the data where
+// the specification defines it for the code; code is 0 when the body is not one JSON-RPC error.
+func Refusal(m *message.Message, min gateconfig.Revision, body []byte) (code int, data []byte) {
 	s := strictjson.New(body, depth)
 	defer s.Release()
 	s.AnyText()
@@ -127,7 +154,7 @@ func Refusal(body []byte, min gateconfig.Revision) (code int, data []byte) {
 		case "jsonrpc":
 			version = string(s.String()) == "2.0"
 		case "error":
-			f = scanFailure(s, min)
+			f = scanFailure(s, m, min)
 		case "result", "method", "params":
 			s.Fail(ErrShape)
 		default:

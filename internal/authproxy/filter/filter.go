@@ -134,7 +134,7 @@ func (a *answer) scan(s *strictjson.Scanner) {
 		case "result":
 			a.result = a.scanResult(s)
 		case "error":
-			a.failure = scanFailure(s, a.min)
+			a.failure = scanFailure(s, a.m, a.min)
 		}
 	}
 }

@@ -152,8 +152,26 @@ func TestRefusal(t *testing.T) {
 		`{"jsonrpc":"2.0","id":null,"error":{"code":-32022,"message":"x","data":{"supported":["2025-11-25","2024-11-05"],"requested":"x"}}}`: {-32022, `{"supported":["2025-11-25"],"requested":"x"}`},
 		`{"jsonrpc":"2.0","error":{"code":1,"code":2}}`:                                                                                      {}, `{"error":{"code":1}}`: {}, `not found`: {}, ``: {}, `{"jsonrpc":"2.0","result":{}}`: {}, `{"jsonrpc":"2.0","error":{"code":1},"result":{}}`: {},
 	} {
-		if code, data := Refusal([]byte(in), lowest); code != want.code || string(data) != want.data {
+		if code, data := Refusal(nil, lowest, []byte(in)); code != want.code || string(data) != want.data {
 			t.Errorf("%s: %d %s", in, code, data)
+		}
+	}
+}
+
+// TestResourceNotFound: the data of this error repeats what was asked for, and may be nothing else.
+func TestResourceNotFound(t *testing.T) {
+	read := modern("resources/read")
+	read.Targets = []message.Target{{Kind: message.Resource, Name: "file:///pub/a"}}
+	for data, want := range map[string]string{
+		`{"uri":"file:///pub/a"}`:            `,"data":{"uri":"file:///pub/a"}`,
+		`{"uri":"file:///pub/a","secret":1}`: `,"data":{"uri":"file:///pub/a"}`,
+		`{"uri":"file:///etc/a"}`:            "",
+		`{"uri":1}`:                          "",
+		`"secret"`:                           "",
+	} {
+		got, err := Answer(read, grants(t), lowest, now, []byte(`{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"secret","data":`+data+`}}`))
+		if want = `{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"the server does not accept the parameters"` + want + `}}`; err != nil || string(got) != want {
+			t.Errorf("%s: %v %s", data, err, got)
 		}
 	}
 }

@@ -38,7 +38,7 @@ func (x *exchange) answer(ctx context.Context, answer *upstream.Answer) {
 		if answer.Status == http.StatusMethodNotAllowed {
 			x.w.Header().Set("Allow", http.MethodPost)
 		}
-		x.refuse(audit.Allowed, refusedByServer(answer, x.config.Upstream.MinRevision))
+		x.refuse(audit.Allowed, refusedByServer(x.message, answer, x.config.Upstream.MinRevision))
 	case x.message != nil && !asks:
 		// A notification or response is taken or not; there is nothing to say about it.
 		x.send(audit.Allowed, http.StatusAccepted, "", nil)

@@ -88,8 +88,8 @@ func failed(f upstream.Failure) *message.Error {
 }
 
 // refusedByServer is the server's own refusal, in our words.
-func refusedByServer(answer *upstream.Answer, min gateconfig.Revision) *message.Error {
-	code, data := filter.Refusal(answer.Text, min)
+func refusedByServer(m *message.Message, answer *upstream.Answer, min gateconfig.Revision) *message.Error {
+	code, data := filter.Refusal(m, min, answer.Text)
 	e := &message.Error{Status: answer.Status, Code: code, Message: filter.ErrorText(code), Reason: "server-refused"}
 	if code == 0 {
 		e.Code = codeServer

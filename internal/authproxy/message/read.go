@@ -235,7 +235,13 @@ func (m *Message) aim(f *found, depth int) *Error {
 		target, ok = named(Tool, f.name)
 	case "prompts/get":
 		target, ok = named(Prompt, f.name)
-	case "resources/read", "resources/subscribe", "resources/unsubscribe":
+	case "resources/subscribe", "resources/unsubscribe":
+		if m.Modern() {
+			// The stateless revisions do not have them: whatever they name, the decision refuses the method.
+			return nil
+		}
+		target, ok = named(Resource, f.uri)
+	case "resources/read":
 		target, ok = named(Resource, f.uri)
 	case "completion/complete":
 		target, ok = referred(f.ref, depth)

@@ -209,3 +209,16 @@ func BenchmarkEncodingJSON(b *testing.B) {
 		}
 	}
 }
+
+// TestMethodsOfTheOtherEra are refused as methods, not for what they do not name.
+func TestMethodsOfTheOtherEra(t *testing.T) {
+	for _, method := range []string{"resources/subscribe", "resources/unsubscribe"} {
+		m, err := Read([]byte(`{"jsonrpc":"2.0","id":1,"method":"`+method+`","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}`), gateconfig.Limits{RequestBytes: 1 << 10, Depth: 8})
+		if err != nil || len(m.Targets) != 0 {
+			t.Errorf("%s: %+v, %v", method, m, err)
+		}
+		if _, err := Read([]byte(`{"jsonrpc":"2.0","id":1,"method":"`+method+`","params":{}}`), gateconfig.Limits{RequestBytes: 1 << 10, Depth: 8}); err == nil {
+			t.Errorf("%s: a legacy request that names nothing passes", method)
+		}
+	}
+}

