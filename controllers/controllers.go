@@ -141,7 +141,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		}},
 		{"MCPClient", func() error {
 			return (&mcpclient.Reconciler{
-				Client: mgr.GetClient(), Live: mgr.GetAPIReader(), APIs: apis, Recorder: mgr.GetEventRecorder("mcpclient"),
+				Client: mgr.GetClient(), Live: mgr.GetAPIReader(), APIs: apis, Gates: o.Gates, Recorder: mgr.GetEventRecorder("mcpclient"),
 				WatchNamespaces: o.WatchNamespaces, Clock: o.Now,
 			}).SetupWithManager(ctx, mgr)
 		}},

@@ -30,4 +30,6 @@ const (
 	// ConditionCredentialsIssued says that the client has a key and a certificate for each namespace of servers that
 	// grants it anything.
 	ConditionCredentialsIssued = "CredentialsIssued"
+	// ConditionRotationSucceeded says that no key is overdue for its replacement. It is Unknown while a new key is on its way.
+	ConditionRotationSucceeded = "RotationSucceeded"
 )

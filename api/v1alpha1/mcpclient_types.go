@@ -14,6 +14,7 @@ import (
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="Secrets",type=string,JSONPath=`.status.credentials[*].secretName`
+// +kubebuilder:printcolumn:name="Next rotation",type=string,JSONPath=`.status.credentials[*].nextRotation`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && self.metadata.name.size() <= 63",message="metadata.name must be a DNS label: lower-case letters, digits and '-', at most 63 characters"
@@ -45,6 +46,21 @@ type MCPClientSpec struct {
 	// gates. Without it, open the network yourself in MCPServer spec.network.ingress.
 	// +optional
 	PodSelector *metav1.LabelSelector `json:"podSelector,omitempty"`
+	// rotation says when API keys are replaced, and for how long their predecessors are still accepted. Without it, a key
+	// is replaced in time before it is 90 days old.
+	// +kubebuilder:default={}
+	// +optional
+	Rotation *KeyRotation `json:"rotation,omitempty"`
+	// revokedKeys are the ids of keys that are refused at once, wherever they are in their life: mcpk_<id>_…. The client
+	// gets a new key in place of one that it has. An id may be taken off the list once no key in the status has it.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=16
+	// +kubebuilder:validation:items:Pattern=`^[a-z2-7]{16}$`
+	// +listType=set
+	// +optional
+	RevokedKeys []string `json:"revokedKeys,omitempty"`
 }
 
 // ServerRef names an MCPServer.
@@ -68,7 +84,8 @@ type MCPClientStatus struct {
 	// +kubebuilder:validation:Minimum=1
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// conditions are Ready, which sums up, and CredentialsIssued, which says whether keys and certificates are there.
+	// conditions are Ready, which sums up, CredentialsIssued, which says whether keys and certificates are there, and
+	// RotationSucceeded, which says whether keys are replaced as they should be.
 	// +kubebuilder:validation:MaxItems=16
 	// +listType=map
 	// +listMapKey=type
@@ -146,6 +163,9 @@ type ClientCredential struct {
 	// +listMapKey=id
 	// +optional
 	Keys []ClientKey `json:"keys,omitempty"`
+	// nextRotation is when the next key will be made; absent while one is on its way, or waits.
+	// +optional
+	NextRotation *metav1.Time `json:"nextRotation,omitempty"`
 }
 
 // KeyState is where an API key is in its life.
@@ -160,7 +180,7 @@ const (
 	KeyDistributed KeyState = "Distributed"
 	// KeyCurrent: the client's Secret holds it.
 	KeyCurrent KeyState = "Current"
-	// KeyDraining: replaced, and still accepted.
+	// KeyDraining: replaced, and still accepted for the overlap, and while it is in use.
 	KeyDraining KeyState = "Draining"
 	// KeyRetired: accepted nowhere.
 	KeyRetired KeyState = "Retired"
@@ -190,6 +210,12 @@ type ClientKey struct {
 	// notAfter is when gates stop accepting the key.
 	// +required
 	NotAfter metav1.Time `json:"notAfter,omitzero"`
+	// activatedAt is when the client's Secret was seen to hold the key; absent before.
+	// +optional
+	ActivatedAt *metav1.Time `json:"activatedAt,omitempty"`
+	// replacedAt is when the client's Secret was seen to hold the key's successor; absent before. The overlap begins then.
+	// +optional
+	ReplacedAt *metav1.Time `json:"replacedAt,omitempty"`
 }
 
 // MCPClientList is a list of MCPClients.

@@ -141,28 +141,28 @@ func TestConditions(t *testing.T) {
 		{
 			"ready", input{grants: []access.Grant{grant(v1alpha1.ServerGranted)}, granted: granted},
 			[]*credential{{servers: "tools", step: current, certificate: certificateIssued}},
-			"CredentialsIssued=True/Issued Ready=True/Ready",
+			"CredentialsIssued=True/Issued RotationSucceeded=True/UpToDate Ready=True/Ready",
 		},
 		{
 			"no key yet", input{grants: []access.Grant{grant(v1alpha1.ServerGranted)}, granted: granted},
 			[]*credential{{servers: "tools", certificate: certificateIssued}},
-			"CredentialsIssued=False/Issuing Ready=False/Issuing Reconciling=True/Issuing",
+			"CredentialsIssued=False/Issuing RotationSucceeded=True/UpToDate Ready=False/Issuing Reconciling=True/Issuing",
 		},
 		{
 			"no bundle yet", input{grants: []access.Grant{grant(v1alpha1.ServerGranted)}, granted: map[string][]server{"tools": {{Name: "github"}}}},
 			[]*credential{{servers: "tools", step: current, certificate: certificateIssued}},
-			"CredentialsIssued=False/ServerCABundleMissing Ready=False/ServerCABundleMissing Reconciling=True/ServerCABundleMissing",
+			"CredentialsIssued=False/ServerCABundleMissing RotationSucceeded=True/UpToDate Ready=False/ServerCABundleMissing Reconciling=True/ServerCABundleMissing",
 		},
 		{
 			"no cert-manager", input{grants: []access.Grant{grant(v1alpha1.ServerGranted)}, granted: granted},
 			[]*credential{{servers: "tools", step: current, certificate: certificateNoAPI}},
-			"CredentialsIssued=False/CertManagerMissing Ready=False/CertManagerMissing Stalled=True/CertManagerMissing",
+			"CredentialsIssued=False/CertManagerMissing RotationSucceeded=True/UpToDate Ready=False/CertManagerMissing Stalled=True/CertManagerMissing",
 		},
 		{
 			"conflict, and another server is not granted",
 			input{grants: []access.Grant{grant(v1alpha1.ServerGranted), {State: v1alpha1.ServerNotGranted}}, granted: granted},
 			[]*credential{{servers: "tools", step: current, conflict: "Secret apps/agent.tools"}},
-			"CredentialsIssued=False/ChildConflict Ready=False/ChildConflict Stalled=True/ChildConflict",
+			"CredentialsIssued=False/ChildConflict RotationSucceeded=True/UpToDate Ready=False/ChildConflict Stalled=True/ChildConflict",
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -3,8 +3,6 @@ package mcpclient
 import (
 	"context"
 	"errors"
-	"fmt"
-	"hash/fnv"
 	"maps"
 	"reflect"
 	"slices"
@@ -38,6 +36,11 @@ type credential struct {
 	before []keys.Record
 	// step is what is needed; nothing while something is in the way.
 	step keys.Step
+	// schedule is when the keys are replaced, wrong what is wrong with it in the spec.
+	schedule keys.Schedule
+	wrong    error
+	// lacking are those who do not accept a new key yet.
+	lacking []string
 	// conflict is the object of somebody else that is in the way, as "Kind namespace/name"; empty without one.
 	conflict string
 	// blocked says that the keys cannot be touched now.
@@ -52,6 +55,7 @@ func (r *Reconciler) look(ctx context.Context, in *input, live bool) ([]*credent
 	var all []*credential
 	for _, servers := range in.namespaces() {
 		cred := &credential{servers: servers, before: records(in.client, servers)}
+		cred.schedule, cred.wrong = schedule(in.client, servers)
 		var err error
 		if cred.secret, err = r.secret(ctx, in, cred, SecretName(in.client.Name, servers), live); err != nil {
 			return nil, err
@@ -103,31 +107,14 @@ func (r *Reconciler) plan(ctx context.Context, in *input, cred *credential) erro
 		return nil
 	}
 	facts := keys.Facts{
-		Records: cred.before, Client: held(cred.secret), Waiting: held(cred.waiting), WaitingExists: cred.waiting != nil, Now: in.now,
+		Records: cred.before, Client: held(cred.secret), Waiting: held(cred.waiting), WaitingExists: cred.waiting != nil,
+		Revoked: in.client.Spec.RevokedKeys, Now: in.now,
 	}
-	if facts.Waiting != nil {
-		known, err := r.acknowledged(ctx, in, cred.servers, facts.Waiting.ID)
-		if err != nil {
-			return err
-		}
-		if known {
-			facts.Acknowledged = []string{facts.Waiting.ID}
-		}
+	if err := r.listen(ctx, in, cred, &facts); err != nil {
+		return err
 	}
-	cred.step = keys.Next(facts, r.schedule(in.client, cred.servers))
+	cred.step = keys.Next(facts, cred.schedule)
 	return nil
-}
-
-// schedule is the client's own: replacements of clients that were made together are spread over a day.
-func (r *Reconciler) schedule(c *v1alpha1.MCPClient, servers string) keys.Schedule {
-	if r.Schedule != (keys.Schedule{}) {
-		return r.Schedule
-	}
-	h := fnv.New64a()
-	fmt.Fprintf(h, "%s/%s", c.UID, servers)
-	s := DefaultSchedule
-	s.RenewBefore += time.Duration(h.Sum64() % uint64(24*time.Hour)).Truncate(time.Second)
-	return s
 }
 
 // held is the key that a Secret holds; nil when it holds none.
@@ -240,7 +227,8 @@ func anyRecorded(all []*credential) bool {
 }
 
 func sameRecord(a, b keys.Record) bool {
-	return a.ID == b.ID && a.SHA256 == b.SHA256 && a.State == b.State && a.IssuedAt.Equal(b.IssuedAt) && a.NotAfter.Equal(b.NotAfter)
+	return a.ID == b.ID && a.SHA256 == b.SHA256 && a.State == b.State && a.IssuedAt.Equal(b.IssuedAt) && a.NotAfter.Equal(b.NotAfter) &&
+		a.ActivatedAt.Equal(b.ActivatedAt) && a.ReplacedAt.Equal(b.ReplacedAt)
 }
 
 // records are the keys that the client's status records for a namespace of servers, in the order of package keys.
@@ -253,9 +241,24 @@ func records(c *v1alpha1.MCPClient, servers string) []keys.Record {
 		for _, k := range credential.Keys {
 			out = append(out, keys.Record{
 				ID: k.ID, SHA256: k.SHA256, State: keys.State(k.State), IssuedAt: k.IssuedAt.UTC(), NotAfter: k.NotAfter.UTC(),
+				ActivatedAt: timeOf(k.ActivatedAt), ReplacedAt: timeOf(k.ReplacedAt),
 			})
 		}
 	}
 	keys.Sort(out)
 	return out
+}
+
+func timeOf(t *metav1.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.UTC()
+}
+
+func optionalTime(t time.Time) *metav1.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &metav1.Time{Time: t}
 }

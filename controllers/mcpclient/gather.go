@@ -15,7 +15,6 @@ import (
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/controllers/internal/access"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
-	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 )
 
 // input is everything that one reconcile looks at.
@@ -88,45 +87,6 @@ func (r *Reconciler) caBundle(ctx context.Context, s *v1alpha1.MCPServer) (strin
 		return "", client.IgnoreNotFound(err)
 	}
 	return string(mergeBundles([]string{m.Data[manifests.CABundleKey]})), nil
-}
-
-// acknowledged says whether every ready gate of every server that grants the client anything in the namespace accepts the
-// key: the server's configuration contains it, and the server's status says that its ready gates run that configuration.
-// Gates that are not there, because the server is suspended or has no pods, begin with the newest configuration.
-func (r *Reconciler) acknowledged(ctx context.Context, in *input, servers, key string) (bool, error) {
-	for _, g := range in.grants {
-		if g.State != v1alpha1.ServerGranted || g.Namespace != servers {
-			continue
-		}
-		if a := g.Server.Spec.Authentication; a != nil && a.APIKeys.Mode == v1alpha1.APIKeysDisabled {
-			continue
-		}
-		secret := corev1.Secret{}
-		err := r.Client.Get(ctx, client.ObjectKey{Namespace: servers, Name: manifests.GateSecretName(g.Name)}, &secret)
-		if apierrors.IsNotFound(err) {
-			return false, nil
-		}
-		if err != nil {
-			return false, err
-		}
-		config, err := gateconfig.Parse(secret.Data[gateconfig.ConfigFile])
-		if err != nil || !metav1.IsControlledBy(&secret, g.Server) || !accepts(config, in.client, key) {
-			return false, nil
-		}
-		gate := g.Server.Status.Gate
-		if gate == nil || gate.Generation != config.Generation || gate.Acknowledged == nil || g.Server.Status.ReadyReplicas == nil ||
-			*gate.Acknowledged < *g.Server.Status.ReadyReplicas {
-			return false, nil
-		}
-	}
-	return true, nil
-}
-
-func accepts(config gateconfig.Config, c *v1alpha1.MCPClient, key string) bool {
-	return slices.ContainsFunc(config.Clients, func(known gateconfig.Client) bool {
-		return known.Namespace == c.Namespace && known.Name == c.Name &&
-			slices.ContainsFunc(known.Keys, func(k gateconfig.Key) bool { return k.ID == key })
-	})
 }
 
 // find reads an object from the cache and, where the cache does not hold it, from the API server: what does not carry our

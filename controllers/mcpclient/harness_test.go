@@ -36,10 +36,12 @@ import (
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/controllers/internal/access"
+	"github.com/bartizan-dev/bartizan/controllers/internal/gates"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
 	"github.com/bartizan-dev/bartizan/controllers/internal/optional"
 	"github.com/bartizan-dev/bartizan/controllers/mcpclient"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+	"github.com/bartizan-dev/bartizan/internal/gatestatus"
 	"github.com/bartizan-dev/bartizan/internal/keys"
 	"github.com/bartizan-dev/bartizan/test/controlplane"
 )
@@ -99,6 +101,21 @@ type world struct {
 	// apps is the namespace of the client "agent".
 	apps string
 	now  time.Time
+	// answers are the statuses of the gates that answer, by address.
+	answers map[string]gatestatus.Status
+}
+
+// Read is what the world's gates answer.
+func (w *world) Read(_ context.Context, asked []gates.Gate) []gates.Answer {
+	out := make([]gates.Answer, len(asked))
+	for i, g := range asked {
+		status, ok := w.answers[g.Address]
+		out[i].Status = status
+		if !ok {
+			out[i].Err = errors.New("no answer")
+		}
+	}
+	return out
 }
 
 func newWorld(t testing.TB, config *rest.Config) *world {
@@ -107,7 +124,7 @@ func newWorld(t testing.TB, config *rest.Config) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &world{TB: t, config: config, client: c, apps: controlplane.Namespace(t, config, "apps"), now: time.Now()}
+	return &world{TB: t, config: config, client: c, apps: controlplane.Namespace(t, config, "apps"), now: time.Now(), answers: map[string]gatestatus.Status{}}
 }
 
 // operator starts the operator; it crashes after a number of writes, unless that is 0.
@@ -130,8 +147,7 @@ func (w *world) operator(crashAfter int) *operator {
 	}
 	recorder := events.NewFakeRecorder(1000)
 	r := &mcpclient.Reconciler{
-		Client: c, Live: c, APIs: apis, Recorder: recorder, Clock: func() time.Time { return w.now },
-		Schedule: keys.Schedule{MaximumAge: 90 * 24 * time.Hour, RenewBefore: 7 * 24 * time.Hour},
+		Client: c, Live: c, APIs: apis, Gates: w, Recorder: recorder, Clock: func() time.Time { return w.now },
 	}
 	mcpclient.Prepare(r)
 	return &operator{Reconciler: r, transport: counter, events: recorder}
@@ -276,10 +292,28 @@ func (w *world) gates(namespace, name string) gateconfig.Config {
 	} else {
 		w.must(w.client.Update(context.Background(), secret))
 	}
-	one := int32(1)
-	s.Status.ReadyReplicas = &one
-	s.Status.Gate = &v1alpha1.GateStatus{Generation: sealed.Generation, Acknowledged: &one}
-	w.must(w.client.Status().Update(context.Background(), s))
+	// What runs already reads it, unless it is cut off.
+	pods := corev1.PodList{}
+	w.must(w.client.List(context.Background(), &pods, client.InNamespace(namespace), client.MatchingLabels(manifests.Selector(name))))
+	for _, pod := range pods.Items {
+		before, ok := w.answers[pod.Status.PodIP]
+		if !ok {
+			continue
+		}
+		after := gatestatus.Status{Generation: sealed.Generation}
+		for _, c := range config.Clients {
+			for _, k := range c.Keys {
+				known := gatestatus.Key{ID: k.ID}
+				for _, b := range before.Keys {
+					if b.ID == k.ID {
+						known.LastUsed = b.LastUsed
+					}
+				}
+				after.Keys = append(after.Keys, known)
+			}
+		}
+		w.answers[pod.Status.PodIP] = after
+	}
 	config.Generation = sealed.Generation
 	return config
 }
@@ -368,6 +402,11 @@ func (w *world) age(d time.Duration) {
 		for j := range c.Status.Credentials[i].Keys {
 			k := &c.Status.Credentials[i].Keys[j]
 			k.IssuedAt, k.NotAfter = metav1.NewTime(k.IssuedAt.Add(-d)), metav1.NewTime(k.NotAfter.Add(-d))
+			for _, t := range []*metav1.Time{k.ActivatedAt, k.ReplacedAt} {
+				if t != nil {
+					t.Time = t.Add(-d)
+				}
+			}
 		}
 	}
 	w.must(w.client.Status().Update(context.Background(), c))

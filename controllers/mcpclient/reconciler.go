@@ -20,6 +20,7 @@ import (
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/controllers/internal/apply"
+	"github.com/bartizan-dev/bartizan/controllers/internal/gates"
 	"github.com/bartizan-dev/bartizan/controllers/internal/optional"
 	"github.com/bartizan-dev/bartizan/internal/keys"
 )
@@ -55,12 +56,12 @@ type Reconciler struct {
 	Live client.Reader
 	// APIs knows whether cert-manager is there.
 	APIs *optional.Registry
+	// Gates are asked which keys they accept.
+	Gates gates.Reader
 	// Recorder takes events.
 	Recorder events.EventRecorder
 	// WatchNamespaces are the namespaces that the caches hold; none means all.
 	WatchNamespaces []string
-	// Schedule says when keys are replaced; the zero value stands for DefaultSchedule.
-	Schedule keys.Schedule
 	// Random is the source of keys, crypto/rand.Reader when nil.
 	Random io.Reader
 	// Clock is the time, time.Now when nil.
@@ -68,9 +69,6 @@ type Reconciler struct {
 
 	applier *apply.Applier
 }
-
-// DefaultSchedule is how keys are replaced as long as a client cannot say so itself.
-var DefaultSchedule = keys.Schedule{MaximumAge: 90 * 24 * time.Hour, RenewBefore: 7 * 24 * time.Hour}
 
 func (r *Reconciler) now() time.Time {
 	if r.Clock != nil {
@@ -198,6 +196,9 @@ func (r *Reconciler) again(in *input, all []*credential) ctrl.Result {
 		}
 		if !cred.step.Wake.IsZero() {
 			at(cred.step.Wake.Sub(in.now))
+		}
+		if again := cred.listenAgain(in.now); again > 0 {
+			at(again)
 		}
 	}
 	return ctrl.Result{RequeueAfter: wait}

@@ -80,10 +80,12 @@ func status(in *input, all []*credential) v1alpha1.MCPClientStatus {
 			Namespace:             cred.servers,
 			SecretName:            SecretName(in.client.Name, cred.servers),
 			CertificateSecretName: CertificateSecretName(in.client.Name, cred.servers),
+			NextRotation:          optionalTime(cred.step.Due),
 		}
 		for _, k := range cred.step.Records {
 			credential.Keys = append(credential.Keys, v1alpha1.ClientKey{
 				ID: k.ID, SHA256: k.SHA256, State: v1alpha1.KeyState(k.State), IssuedAt: metav1.NewTime(k.IssuedAt), NotAfter: metav1.NewTime(k.NotAfter),
+				ActivatedAt: optionalTime(k.ActivatedAt), ReplacedAt: optionalTime(k.ReplacedAt),
 			})
 		}
 		after.Credentials = append(after.Credentials, credential)
@@ -104,6 +106,12 @@ func summarise(in *input, all []*credential) []metav1.Condition {
 	default:
 		out = append(out, conditions.True(v1alpha1.ConditionCredentialsIssued, reasonIssued,
 			"a key and a certificate are there for each namespace of servers: "+strings.Join(in.namespaces(), ", ")))
+	}
+	if rotation, ok := rotated(in, all); ok {
+		out = append(out, rotation)
+		if rotation.Reason == reasonScheduleInvalid {
+			issuing = append([]trouble{{rotation.Reason, rotation.Message, true}}, issuing...)
+		}
 	}
 	if _, err := selector(in.client); err != nil {
 		issuing = append([]trouble{{reasonSelectorInvalid, fmt.Sprintf("spec.podSelector: %v; the network stays closed for the client's pods until it is mended", err), true}}, issuing...)
@@ -176,14 +184,11 @@ func ungranted(in *input) []trouble {
 const shown = 4
 
 func messages(all []trouble) string {
-	var texts []string
-	for _, t := range all[:min(len(all), shown)] {
+	texts := make([]string, 0, len(all))
+	for _, t := range all {
 		texts = append(texts, t.message)
 	}
-	if more := len(all) - shown; more > 0 {
-		texts = append(texts, fmt.Sprintf("and %d more", more))
-	}
-	return strings.Join(texts, "; ")
+	return some(texts)
 }
 
 // tell makes events of what changed.
@@ -199,6 +204,8 @@ func (r *Reconciler) tell(in *input, all []*credential, before, after v1alpha1.M
 			}
 			switch {
 			case k.State == old:
+			case k.State == keys.Pending:
+				event(corev1.EventTypeNormal, "KeyPending", "RotateKey", "key %s for the servers of namespace %s is on its way to their gates", k.ID, cred.servers)
 			case k.State == keys.Current:
 				event(corev1.EventTypeNormal, "KeyCurrent", "IssueKey", "key %s for the servers of namespace %s is in Secret %s", k.ID, cred.servers, SecretName(in.client.Name, cred.servers))
 			case k.State == keys.Retired && old == keys.Current:
@@ -216,6 +223,9 @@ func (r *Reconciler) tell(in *input, all []*credential, before, after v1alpha1.M
 		}
 	}
 	for _, c := range after.Conditions {
+		if c.Type == v1alpha1.ConditionRotationSucceeded && c.Status == metav1.ConditionFalse && conditions.Changed(before.Conditions, after.Conditions, c.Type) {
+			event(corev1.EventTypeWarning, "Rotation"+c.Reason, "RotateKey", "%s", c.Message)
+		}
 		if (c.Type == v1alpha1.ConditionReady && c.Status == metav1.ConditionTrue || c.Type == v1alpha1.ConditionStalled) && conditions.Changed(before.Conditions, after.Conditions, c.Type) {
 			kind := corev1.EventTypeNormal
 			if c.Type == v1alpha1.ConditionStalled {
@@ -257,9 +267,12 @@ func statusConfiguration(s v1alpha1.MCPClientStatus) *acv1alpha1.MCPClientStatus
 			WithSecretName(credential.SecretName).
 			WithCertificateSecretName(credential.CertificateSecretName)
 		for _, k := range credential.Keys {
-			c.WithKeys(acv1alpha1.ClientKey().
-				WithID(k.ID).WithSHA256(k.SHA256).WithState(k.State).WithIssuedAt(k.IssuedAt).WithNotAfter(k.NotAfter))
+			key := acv1alpha1.ClientKey().
+				WithID(k.ID).WithSHA256(k.SHA256).WithState(k.State).WithIssuedAt(k.IssuedAt).WithNotAfter(k.NotAfter)
+			key.ActivatedAt, key.ReplacedAt = k.ActivatedAt, k.ReplacedAt
+			c.WithKeys(key)
 		}
+		c.NextRotation = credential.NextRotation
 		out.WithCredentials(c)
 	}
 	return out

@@ -86,10 +86,10 @@ func TestWhenAKeyIsReplaced(t *testing.T) {
 	}
 }
 
-// TestOneRotationForEachTime: the clock that dates Secrets may be behind.
+// TestOneRotationForEachTime: the clock that dates Secrets may be behind, by any time.
 func TestOneRotationForEachTime(t *testing.T) {
 	s := schedule
-	s.Times = keys.Every(24*time.Hour, 0)
+	s.Times, s.RotateAfter = keys.Every(24*time.Hour, 0), start.Add(24*time.Hour)
 	fresh := record("b", keys.Current)
 	fresh.IssuedAt = start.Add(24*time.Hour - 10*time.Second)
 	step := keys.Next(keys.Facts{Records: []keys.Record{fresh}, Client: holds("b"), Now: start.Add(24 * time.Hour)}, s)

@@ -289,9 +289,6 @@ func settle(t *testing.T, w world, path []string) {
 	t.Helper()
 	for range 24 {
 		w, _ = events[0].apply(w)
-		if w.rotateAfter.Equal(w.now) {
-			w.now = w.now.Add(time.Second) // else each new key is issued at the very moment, and not after it
-		}
 		after, done := w.write(t, append(slices.Clone(path), "settling"))
 		if !done {
 			w = after

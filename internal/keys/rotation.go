@@ -11,8 +11,6 @@ const (
 	maxEnded = 4
 	// maxDraining bounds how many replaced keys are accepted: with as many, a schedule waits, and only age does not.
 	maxDraining = 4
-	// clockSkew is by how much the clock that says when a key was issued may be behind the one that says what is due.
-	clockSkew = 30 * time.Second
 )
 
 // Record is what is remembered of a key: never the key itself.
@@ -268,16 +266,17 @@ func (r *records) tooOld(k *Record) time.Time { return r.oldest(k).Add(-r.schedu
 // due is when the current key is to be replaced, and why.
 func (r *records) due(k *Record) (time.Time, string) {
 	due, reason := r.tooOld(k), ReasonMaximumAge
+	// Secrets are dated by another clock. What is due by this one is done when the client gets a new key by this one.
+	since := k.ActivatedAt
+	if since.IsZero() {
+		since = k.IssuedAt
+	}
 	if r.schedule.Times != nil {
-		since := k.IssuedAt
-		if k.ActivatedAt.After(since) {
-			since = k.ActivatedAt
-		}
-		if at := r.schedule.Times.Next(since.Add(clockSkew)); !at.IsZero() && at.Before(due) {
+		if at := r.schedule.Times.Next(since); !at.IsZero() && at.Before(due) {
 			due, reason = at, ReasonSchedule
 		}
 	}
-	if at := r.schedule.RotateAfter; k.IssuedAt.Before(at) && at.Before(due) {
+	if at := r.schedule.RotateAfter; since.Before(at) && at.Before(due) {
 		due, reason = at, ReasonRotateAfter
 	}
 	return due, reason

@@ -17,7 +17,7 @@ type Schedule struct {
 	RenewBefore time.Duration
 	// Overlap is how long a replaced key is still accepted, at least.
 	Overlap time.Duration
-	// RotateAfter asks for a new key when the current one was issued before it, from that time on; zero asks for nothing.
+	// RotateAfter asks for a new key when the client has had its current one since before it; zero asks for nothing.
 	RotateAfter time.Time
 	// Times are when keys are replaced although they are not old; nil means never.
 	Times Times

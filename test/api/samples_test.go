@@ -57,7 +57,7 @@ func TestIntegrationDefaults(t *testing.T) {
 		{
 			"client", "MCPClient",
 			`{"servers": [{"namespace": "a", "name": "b"}]}`,
-			`{"servers": [{"namespace": "a", "name": "b"}]}`,
+			`{"servers": [{"namespace": "a", "name": "b"}], "rotation": {"overlap": "24h", "maximumAge": "2160h"}}`,
 		},
 		{
 			"policy", "MCPAccessPolicy",

@@ -89,8 +89,8 @@ func TestIntegrationColumns(t *testing.T) {
 		},
 		{
 			"mcpclient.yaml",
-			`{"conditions": [` + ready + `], "credentials": [{"namespace": "default", "secretName": "agent.default"}]}`,
-			[]string{"Name=agent", "Ready=False", "Reason=ImageNotPinned", "Secrets=agent.default", "Age", "wide Message=spec.image has no digest"},
+			`{"conditions": [` + ready + `], "credentials": [{"namespace": "default", "secretName": "agent.default", "nextRotation": "2030-01-01T00:00:00Z"}]}`,
+			[]string{"Name=agent", "Ready=False", "Reason=ImageNotPinned", "Secrets=agent.default", "Next rotation=2030-01-01T00:00:00Z", "Age", "wide Message=spec.image has no digest"},
 		},
 		{
 			"mcpaccesspolicy.yaml",

@@ -40,6 +40,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ConfigMapKeyRefApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ConfigMapVolume"):
 		return &apiv1alpha1.ConfigMapVolumeApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("CronSchedule"):
+		return &apiv1alpha1.CronScheduleApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("EmptyDir"):
 		return &apiv1alpha1.EmptyDirApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Endpoint"):
@@ -50,6 +52,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.GateStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("IssuerRef"):
 		return &apiv1alpha1.IssuerRefApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("KeyRotation"):
+		return &apiv1alpha1.KeyRotationApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("KubernetesAccess"):
 		return &apiv1alpha1.KubernetesAccessApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Limits"):
@@ -88,6 +92,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ProbesApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RemoteRef"):
 		return &apiv1alpha1.RemoteRefApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RotationSchedule"):
+		return &apiv1alpha1.RotationScheduleApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SecretData"):
 		return &apiv1alpha1.SecretDataApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SecretGroup"):

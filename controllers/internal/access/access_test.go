@@ -179,6 +179,8 @@ func TestGranted(t *testing.T) {
 func TestKeys(t *testing.T) {
 	const servers = "tools"
 	hour, later := at(-time.Hour), at(time.Hour)
+	unwanted := withKey(client("a", "c", "tools/s"), servers, "k", v1alpha1.KeyCurrent, hour, later)
+	unwanted.Spec.RevokedKeys = []string{unwanted.Status.Credentials[0].Keys[0].ID}
 	for _, test := range []struct {
 		name     string
 		client   v1alpha1.MCPClient
@@ -191,6 +193,7 @@ func TestKeys(t *testing.T) {
 		{"draining", withKey(client("a", "c", "tools/s"), servers, "k", v1alpha1.KeyDraining, hour, later), 1, 0},
 		{"retired", withKey(client("a", "c", "tools/s"), servers, "k", v1alpha1.KeyRetired, hour, later), 0, 0},
 		{"revoked", withKey(client("a", "c", "tools/s"), servers, "k", v1alpha1.KeyRevoked, hour, later), 0, 0},
+		{"revoked by the spec, which the status does not show yet", unwanted, 0, 0},
 		{"of a state that nobody knows", withKey(client("a", "c", "tools/s"), servers, "k", "Eternal", hour, later), 0, 0},
 		{"expired", withKey(client("a", "c", "tools/s"), servers, "k", v1alpha1.KeyCurrent, hour, at(0)), 0, 0},
 		{"for another namespace of servers", withKey(client("a", "c", "tools/s"), "data", "k", v1alpha1.KeyCurrent, hour, later), 0, 0},

@@ -39,8 +39,8 @@ func (r *Result) keys(c *v1alpha1.MCPClient, owners map[string]*v1alpha1.MCPClie
 	}
 	var accepted []gateconfig.Key
 	for _, k := range recorded(c, in.Server.Namespace) {
-		if !keys.State(k.State).Accepted() {
-			continue
+		if !keys.State(k.State).Accepted() || slices.Contains(c.Spec.RevokedKeys, k.ID) {
+			continue // what the spec revokes does not wait for the status to say so
 		}
 		if err := checkKey(k); err != nil {
 			r.Problems = append(r.Problems, Problem{

@@ -137,12 +137,18 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: namespace
       type:
         scalar: string
+    - name: nextRotation
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: secretName
       type:
         scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.ClientKey
   map:
     fields:
+    - name: activatedAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: id
       type:
         scalar: string
@@ -150,6 +156,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: notAfter
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: replacedAt
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: sha256
@@ -190,6 +199,16 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: name
       type:
         scalar: string
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.CronSchedule
+  map:
+    fields:
+    - name: expression
+      type:
+        scalar: string
+    - name: timeZone
+      type:
+        scalar: string
+      default: UTC
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.EmptyDir
   map:
     fields:
@@ -263,6 +282,23 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: name
       type:
         scalar: string
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.KeyRotation
+  map:
+    fields:
+    - name: maximumAge
+      type:
+        scalar: string
+      default: 2160h
+    - name: overlap
+      type:
+        scalar: string
+      default: 24h
+    - name: rotateAfter
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: schedule
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.RotationSchedule
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.KeyState
   scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.KubernetesAccess
@@ -359,6 +395,16 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: podSelector
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector
+    - name: revokedKeys
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: rotation
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.KeyRotation
+      default: {}
     - name: servers
       type:
         list:
@@ -691,6 +737,20 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: version
       type:
         scalar: string
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.RotationSchedule
+  map:
+    fields:
+    - name: cron
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.CronSchedule
+    - name: interval
+      type:
+        scalar: string
+    - name: type
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.RotationScheduleType
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.RotationScheduleType
+  scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.SecretData
   map:
     fields:

@@ -2,6 +2,10 @@
 
 package v1alpha1
 
+import (
+	v1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
 // ClientCredentialApplyConfiguration represents a declarative configuration of the ClientCredential type for use
 // with apply.
 //
@@ -16,6 +20,8 @@ type ClientCredentialApplyConfiguration struct {
 	CertificateSecretName *string `json:"certificateSecretName,omitempty"`
 	// keys are the API keys by id.
 	Keys []ClientKeyApplyConfiguration `json:"keys,omitempty"`
+	// nextRotation is when the next key will be made; absent while one is on its way, or waits.
+	NextRotation *v1.Time `json:"nextRotation,omitempty"`
 }
 
 // ClientCredentialApplyConfiguration constructs a declarative configuration of the ClientCredential type for use with
@@ -58,5 +64,13 @@ func (b *ClientCredentialApplyConfiguration) WithKeys(values ...*ClientKeyApplyC
 		}
 		b.Keys = append(b.Keys, *values[i])
 	}
+	return b
+}
+
+// WithNextRotation sets the NextRotation field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the NextRotation field is set to the value of the last call.
+func (b *ClientCredentialApplyConfiguration) WithNextRotation(value v1.Time) *ClientCredentialApplyConfiguration {
+	b.NextRotation = &value
 	return b
 }

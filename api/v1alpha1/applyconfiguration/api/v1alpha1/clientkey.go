@@ -23,6 +23,10 @@ type ClientKeyApplyConfiguration struct {
 	IssuedAt *v1.Time `json:"issuedAt,omitempty"`
 	// notAfter is when gates stop accepting the key.
 	NotAfter *v1.Time `json:"notAfter,omitempty"`
+	// activatedAt is when the client's Secret was seen to hold the key; absent before.
+	ActivatedAt *v1.Time `json:"activatedAt,omitempty"`
+	// replacedAt is when the client's Secret was seen to hold the key's successor; absent before. The overlap begins then.
+	ReplacedAt *v1.Time `json:"replacedAt,omitempty"`
 }
 
 // ClientKeyApplyConfiguration constructs a declarative configuration of the ClientKey type for use with
@@ -68,5 +72,21 @@ func (b *ClientKeyApplyConfiguration) WithIssuedAt(value v1.Time) *ClientKeyAppl
 // If called multiple times, the NotAfter field is set to the value of the last call.
 func (b *ClientKeyApplyConfiguration) WithNotAfter(value v1.Time) *ClientKeyApplyConfiguration {
 	b.NotAfter = &value
+	return b
+}
+
+// WithActivatedAt sets the ActivatedAt field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ActivatedAt field is set to the value of the last call.
+func (b *ClientKeyApplyConfiguration) WithActivatedAt(value v1.Time) *ClientKeyApplyConfiguration {
+	b.ActivatedAt = &value
+	return b
+}
+
+// WithReplacedAt sets the ReplacedAt field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ReplacedAt field is set to the value of the last call.
+func (b *ClientKeyApplyConfiguration) WithReplacedAt(value v1.Time) *ClientKeyApplyConfiguration {
+	b.ReplacedAt = &value
 	return b
 }

@@ -17,6 +17,12 @@ type MCPClientSpecApplyConfiguration struct {
 	// podSelector selects the client's pods in its own namespace. The network policies of its servers let them reach the
 	// gates. Without it, open the network yourself in MCPServer spec.network.ingress.
 	PodSelector *v1.LabelSelectorApplyConfiguration `json:"podSelector,omitempty"`
+	// rotation says when API keys are replaced, and for how long their predecessors are still accepted. Without it, a key
+	// is replaced in time before it is 90 days old.
+	Rotation *KeyRotationApplyConfiguration `json:"rotation,omitempty"`
+	// revokedKeys are the ids of keys that are refused at once, wherever they are in their life: mcpk_<id>_…. The client
+	// gets a new key in place of one that it has. An id may be taken off the list once no key in the status has it.
+	RevokedKeys []string `json:"revokedKeys,omitempty"`
 }
 
 // MCPClientSpecApplyConfiguration constructs a declarative configuration of the MCPClientSpec type for use with
@@ -43,5 +49,23 @@ func (b *MCPClientSpecApplyConfiguration) WithServers(values ...*ServerRefApplyC
 // If called multiple times, the PodSelector field is set to the value of the last call.
 func (b *MCPClientSpecApplyConfiguration) WithPodSelector(value *v1.LabelSelectorApplyConfiguration) *MCPClientSpecApplyConfiguration {
 	b.PodSelector = value
+	return b
+}
+
+// WithRotation sets the Rotation field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Rotation field is set to the value of the last call.
+func (b *MCPClientSpecApplyConfiguration) WithRotation(value *KeyRotationApplyConfiguration) *MCPClientSpecApplyConfiguration {
+	b.Rotation = value
+	return b
+}
+
+// WithRevokedKeys adds the given value to the RevokedKeys field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the RevokedKeys field.
+func (b *MCPClientSpecApplyConfiguration) WithRevokedKeys(values ...string) *MCPClientSpecApplyConfiguration {
+	for i := range values {
+		b.RevokedKeys = append(b.RevokedKeys, values[i])
+	}
 	return b
 }

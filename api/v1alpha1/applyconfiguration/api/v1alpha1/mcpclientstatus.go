@@ -13,7 +13,8 @@ import (
 type MCPClientStatusApplyConfiguration struct {
 	// observedGeneration is the generation of the spec that this status is about.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// conditions are Ready, which sums up, and CredentialsIssued, which says whether keys and certificates are there.
+	// conditions are Ready, which sums up, CredentialsIssued, which says whether keys and certificates are there, and
+	// RotationSucceeded, which says whether keys are replaced as they should be.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// credentials are the keys and certificates, one entry for each namespace of servers.
 	Credentials []ClientCredentialApplyConfiguration `json:"credentials,omitempty"`
