@@ -75,7 +75,8 @@ func (r *Reconciler) look(ctx context.Context, in *input, live bool) ([]*credent
 // has to be waited for.
 func (r *Reconciler) secret(ctx context.Context, in *input, cred *credential, name string, live bool) (*corev1.Secret, error) {
 	secret, key := &corev1.Secret{}, client.ObjectKey{Namespace: in.client.Namespace, Name: name}
-	found, err := true, error(nil)
+	var found bool
+	var err error
 	if live {
 		err = r.Live.Get(ctx, key, secret)
 		found, err = err == nil, client.IgnoreNotFound(err)

@@ -42,7 +42,7 @@ func (m *Message) CheckHeaders(h http.Header, min gateconfig.Revision) (forward 
 	var params []string
 	session := false
 	for key, values := range h {
-		which := -1
+		var which int
 		switch key {
 		case HeaderRevision:
 			which = 0
