@@ -149,7 +149,8 @@ func (c *cluster) remove(t *testing.T) {
 	c.mu.Lock()
 	names := c.namespaces[t.Name()]
 	c.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	// A namespace of hundreds of servers takes its time.
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	if t.Failed() {
 		for _, name := range names {
