@@ -72,6 +72,18 @@ func (c *cluster) wait(ctx context.Context, limit time.Duration, namespace, cond
 	return err
 }
 
+// ready waits until an object of ours is Ready as its spec is now, not as it was before.
+func (c *cluster) ready(ctx context.Context, namespace, object string) error {
+	generation, err := c.kubectl(ctx, nil, "get", object, "--namespace", namespace, "--output", "jsonpath={.metadata.generation}")
+	if err != nil {
+		return err
+	}
+	if err := c.wait(ctx, 3*time.Minute, namespace, "jsonpath={.status.observedGeneration}="+string(generation), object); err != nil {
+		return err
+	}
+	return c.wait(ctx, 3*time.Minute, namespace, "condition=Ready", object)
+}
+
 // file puts one file into an image.
 type file struct{ source, path string }
 

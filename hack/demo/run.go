@@ -76,8 +76,7 @@ func applySample(ctx context.Context, s *screen, c *cluster, e environment) erro
 		return err
 	}
 	if err := s.stage("the server is ready: certificate, secret, network policy, pods, configuration in force", func() error {
-		err := c.wait(ctx, 3*time.Minute, "tools", "condition=Ready", "mcpserver/kubernetes")
-		if err != nil {
+		if err := c.ready(ctx, "tools", "mcpserver/kubernetes"); err != nil {
 			// The reason is in the conditions.
 			return errors.Join(err, c.showStatus(ctx, s))
 		}
@@ -86,8 +85,10 @@ func applySample(ctx context.Context, s *screen, c *cluster, e environment) erro
 		return err
 	}
 	return s.stage("the clients have their keys and certificates; two pods start", func() error {
-		if err := c.wait(ctx, 2*time.Minute, "assistants", "condition=Ready", "mcpclient/assistant", "mcpclient/reporter"); err != nil {
-			return err
+		for _, client := range []string{"mcpclient/assistant", "mcpclient/reporter"} {
+			if err := c.ready(ctx, "assistants", client); err != nil {
+				return err
+			}
 		}
 		pods := bytes.ReplaceAll(podManifests, []byte("CLIENT_IMAGE"), []byte(e.Images[clientImage]))
 		if _, err := c.kubectl(ctx, nil, "delete", "pod", "--namespace", "assistants", "assistant", "stranger", "--ignore-not-found"); err != nil {
@@ -120,8 +121,9 @@ func (c *cluster) client(pod string, with credentials, command string, arguments
 var allowed = []string{"--tool", "pods_list_in_namespace", "--args", `{"namespace":"tools"}`}
 
 func clusterChecks(ctx context.Context, c *cluster) ([]check, error) {
+	// The newest: an older one may be about to end.
 	server, err := c.kubectl(ctx, nil, "get", "pods", "--namespace", "tools", "--selector", "bartizan.dev/server=kubernetes",
-		"--field-selector", "status.phase=Running", "--output", "jsonpath={.items[0].status.podIP}")
+		"--field-selector", "status.phase=Running", "--sort-by", ".metadata.creationTimestamp", "--output", "jsonpath={.items[-1:].status.podIP}")
 	if err != nil {
 		return nil, err
 	}
