@@ -33,6 +33,7 @@ func TestE2EAccess(t *testing.T) {
 	pod := c.pod(t, callers, "friend", tools, "friend", "other")
 	stranger := c.pod(t, callers, "stranger", tools, "friend")
 	echo := []string{"--tool", "echo", "--args", `{"text":"hello"}`}
+	pod.reaches(t, server, "friend")
 
 	for _, revision := range []string{"2026-07-28", "2025-11-25", "2025-06-18"} {
 		got := pod.mcp(t, server, "friend", as("friend", "friend"), "call", append(echo, "--revision", revision)...)
@@ -133,6 +134,7 @@ func TestE2ETwoTenants(t *testing.T) {
 	c.ready(t, second)
 	c.ready(t, both)
 	pod := c.pod(t, callers, "both", one, "both")
+	pod.reaches(t, first, "both")
 
 	dial := func(address string) result.Result {
 		return pod.mcp(t, first, "both", as("both", "both"), "call", "--tool", "dial", "--args", fmt.Sprintf(`{"address":%q}`, address))
@@ -147,9 +149,11 @@ func TestE2ETwoTenants(t *testing.T) {
 
 	// The serving certificates come from two authorities: trust both, so that only the credential is judged.
 	secondCA := c.pod(t, callers, "both", two, "both")
+	secondCA.reaches(t, second, "both")
 	expect(t, "the second server, with what is meant for it",
 		secondCA.mcp(t, second, "both", as("both", "both"), "call", "--tool", "boot"), result.OK)
 	firstWithSecond := c.podWithAuthority(t, callers, "both", one, two, "both")
+	firstWithSecond.reaches(t, second, "authority")
 	expect(t, "the second server, with the key and certificate for the first's namespace",
 		firstWithSecond.mcp(t, second, "authority", as("both", "both"), "call", "--tool", "boot"), result.Unauthorized)
 }

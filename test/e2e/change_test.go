@@ -47,6 +47,7 @@ func (c *cluster) guard(t *testing.T, mutate func(*v1alpha1.MCPServer), argument
 	c.ready(t, g.server)
 	c.ready(t, g.client)
 	g.pod = c.pod(t, callers, "friend", tools, "friend")
+	g.pod.reaches(t, g.server, "friend")
 	return g
 }
 
@@ -221,6 +222,7 @@ func TestE2EExternalSecret(t *testing.T) {
 	c.ready(t, server)
 	c.ready(t, friend)
 	g := &guarded{cluster: c, server: server, client: friend, pod: c.pod(t, callers, "friend", tools, "friend")}
+	g.pod.reaches(t, server, "friend")
 	const file = `{"path":"/var/run/secrets/mcp/upstream/token"}`
 	if got := g.call(t, "file", file); got.Text != "first" {
 		t.Fatalf("the file has %q (%s), want the store's value", got.Text, got.Message)

@@ -147,6 +147,19 @@ func (p *pod) try(ctx context.Context, server *v1alpha1.MCPServer, authority str
 	return p.do(ctx, append(all, arguments...)...)
 }
 
+// reaches waits until the pod reaches the server's gate: the network learns of a new pod a moment after it runs. What the gate
+// answers does not matter.
+func (p *pod) reaches(t *testing.T, server *v1alpha1.MCPServer, authority string) {
+	t.Helper()
+	eventually(t, "the pod reaches the gate", time.Minute, func(ctx context.Context) error {
+		got, err := p.try(ctx, server, authority, as("", ""), "list")
+		if err == nil && got.Outcome == result.NoConnection {
+			err = fmt.Errorf("no connection: %s", got.Message)
+		}
+		return err
+	})
+}
+
 // dial opens a TCP connection from the pod.
 func (p *pod) dial(t *testing.T, address string) result.Result {
 	t.Helper()
