@@ -114,13 +114,13 @@ func TestIntegrationDeletionLeavesNothing(t *testing.T) {
 		t.Errorf("the authority went before its last user: %v", err)
 	}
 	w.ready("other")
-	// The last user goes while the operator is down.
+	// The last user goes while the operator is down. What cert-manager makes anew meanwhile goes when it is up again.
 	stop()
 	if err := w.Delete(t.Context(), other); err != nil {
 		t.Fatal(err)
 	}
-	nothing("other")
 	stop = w.run(everywhere)
+	nothing("other")
 	controlplane.Eventually(t, soon, func(ctx context.Context) error {
 		for _, object := range []client.Object{&corev1.Secret{}, &certmanager.Issuer{}, &certmanager.Certificate{}} {
 			if err := w.get("bartizan-ca-1", object); !apierrors.IsNotFound(err) {
