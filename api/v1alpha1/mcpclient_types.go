@@ -32,6 +32,8 @@ type MCPClient struct {
 }
 
 // MCPClientSpec is what the client wants.
+//
+// +kubebuilder:validation:XValidation:rule="!(has(self.apiKey) && self.apiKey.mode == 'Disabled' && has(self.certificate) && self.certificate.mode == 'Disabled')",message="apiKey and certificate cannot both be Disabled: the client could never authenticate"
 type MCPClientSpec struct {
 	// servers are the MCPServers that this client wants to use. A server is reached only where it is named here and an
 	// MCPAccessPolicy in its namespace names this client.
@@ -46,6 +48,14 @@ type MCPClientSpec struct {
 	// gates. Without it, open the network yourself in MCPServer spec.network.ingress.
 	// +optional
 	PodSelector *metav1.LabelSelector `json:"podSelector,omitempty"`
+	// apiKey is about the API keys of the client.
+	// +kubebuilder:default={}
+	// +optional
+	APIKey ClientAPIKey `json:"apiKey,omitzero"`
+	// certificate is about the certificates of the client.
+	// +kubebuilder:default={}
+	// +optional
+	Certificate ClientCertificate `json:"certificate,omitzero"`
 	// rotation says when API keys are replaced, and for how long their predecessors are still accepted. Without it, a key
 	// is replaced in time before it is 90 days old.
 	// +kubebuilder:default={}
@@ -149,11 +159,12 @@ type ClientCredential struct {
 	// +required
 	Namespace string `json:"namespace,omitempty"`
 	// secretName is the Secret, in the client's namespace, with api-key, ca.crt (the servers' authority), namespace and
-	// mcp.json (a client configuration).
+	// mcp.json (a client configuration). A client without keys has all but api-key.
 	// +kubebuilder:validation:MaxLength=253
 	// +optional
 	SecretName string `json:"secretName,omitempty"`
 	// certificateSecretName is the Secret, in the client's namespace, with tls.crt and tls.key: the client certificate.
+	// Absent for a client without certificates.
 	// +kubebuilder:validation:MaxLength=253
 	// +optional
 	CertificateSecretName string `json:"certificateSecretName,omitempty"`

@@ -20,16 +20,24 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/clientid"
 )
 
-// The client certificate's life.
+// The client certificate's life where the spec does not say so; the API server fills these in, too.
 const (
 	certificateDuration    = 24 * time.Hour
 	certificateRenewBefore = 8 * time.Hour
 )
 
+// certificateLife is how long the client's certificates live, and how long before their end they are renewed.
+func certificateLife(c *v1alpha1.MCPClient) (duration, renewBefore time.Duration) {
+	duration, _ = length("", c.Spec.Certificate.Duration, certificateDuration, nil)
+	renewBefore, _ = length("", c.Spec.Certificate.RenewBefore, certificateRenewBefore, nil)
+	return duration, renewBefore
+}
+
 // certificate is the client's certificate for the servers of a namespace. It always comes from the private authority of the
 // client's own namespace: only that one vouches for the clients of the namespace.
 func certificate(c *v1alpha1.MCPClient, servers string) *certmanagerv1.CertificateApplyConfiguration {
 	labels, owner := objectLabels(c.Name, servers), ownerReference(c)
+	duration, renewBefore := certificateLife(c)
 	return certmanagerv1.Certificate(CertificateName(c.Name, servers), c.Namespace).
 		WithLabels(labels).
 		WithOwnerReferences(applymetav1.OwnerReference().
@@ -41,8 +49,8 @@ func certificate(c *v1alpha1.MCPClient, servers string) *certmanagerv1.Certifica
 				WithGroup(certmanager.SchemeGroupVersion.Group).WithKind(certmanager.IssuerKind).WithName(authority.Issuer)).
 			WithURIs(clientid.Client{Namespace: c.Namespace, Name: c.Name, Servers: servers}.URI()).
 			WithUsages(certmanager.UsageDigitalSignature, certmanager.UsageClientAuth).
-			WithDuration(metav1.Duration{Duration: certificateDuration}).
-			WithRenewBefore(metav1.Duration{Duration: certificateRenewBefore}).
+			WithDuration(metav1.Duration{Duration: duration}).
+			WithRenewBefore(metav1.Duration{Duration: renewBefore}).
 			WithRevisionHistoryLimit(1).
 			WithPrivateKey(certmanagerv1.CertificatePrivateKey().
 				WithAlgorithm(certmanager.ECDSAKeyAlgorithm).WithSize(256).WithRotationPolicy(certmanager.RotationPolicyAlways)))
@@ -68,8 +76,8 @@ type server struct {
 	CABundle string
 }
 
-// content is what a client's Secret holds with the given key. While the bundle of a server is unknown, what was known
-// before is kept.
+// content is what a client's Secret holds with the given key, or nil for a client without one. While the bundle of a server is
+// unknown, what was known before is kept.
 func content(servers string, key []byte, granted []server, before []byte) map[string][]byte {
 	bundles := make([]string, 0, len(granted)+1)
 	complete := true
@@ -80,12 +88,15 @@ func content(servers string, key []byte, granted []server, before []byte) map[st
 	if !complete {
 		bundles = append(bundles, string(before))
 	}
-	return map[string][]byte{
-		DataAPIKey:        key,
+	data := map[string][]byte{
 		DataCABundle:      mergeBundles(bundles),
 		DataNamespace:     []byte(servers),
 		DataConfiguration: configuration(key, granted),
 	}
+	if key != nil {
+		data[DataAPIKey] = key
+	}
+	return data
 }
 
 // configuration is an MCP client configuration in the form that MCP clients share.
@@ -93,11 +104,15 @@ func configuration(key []byte, granted []server) []byte {
 	type entry struct {
 		Type    string            `json:"type"`
 		URL     string            `json:"url"`
-		Headers map[string]string `json:"headers"`
+		Headers map[string]string `json:"headers,omitempty"`
 	}
 	entries := map[string]entry{}
 	for _, s := range granted {
-		entries[s.Name] = entry{Type: "http", URL: s.URL, Headers: map[string]string{"Authorization": "Bearer " + string(key)}}
+		e := entry{Type: "http", URL: s.URL}
+		if key != nil {
+			e.Headers = map[string]string{"Authorization": "Bearer " + string(key)}
+		}
+		entries[s.Name] = e
 	}
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)

@@ -45,6 +45,14 @@ func golden(t *testing.T, name string, value any) {
 
 func TestCertificate(t *testing.T) { golden(t, "certificate.yaml", certificate(agent, "tools")) }
 
+func TestCertificateOfOwnDuration(t *testing.T) {
+	c := agent.DeepCopy()
+	c.Spec.Certificate = v1alpha1.ClientCertificate{Duration: "1h", RenewBefore: "50m"}
+	if spec := certificate(c, "tools").Spec; spec.Duration.Duration != time.Hour || spec.RenewBefore.Duration != 50*time.Minute {
+		t.Errorf("for %s, renewed %s before the end", spec.Duration.Duration, spec.RenewBefore.Duration)
+	}
+}
+
 func TestSecret(t *testing.T) {
 	granted := []server{{Name: "github", URL: "https://github.tools.svc/mcp?a=1&b=<2>"}, {Name: "jira", URL: "https://jira.tools.svc/mcp"}}
 	data := content("tools", []byte("mcpk_id_secret"), granted, nil)
@@ -120,7 +128,7 @@ func TestContentKeepsKnownBundle(t *testing.T) {
 func TestConditions(t *testing.T) {
 	bundle := "bundle"
 	grant := func(state v1alpha1.ClientServerState) access.Grant {
-		return access.Grant{ServerRef: v1alpha1.ServerRef{Namespace: "tools", Name: "github"}, State: state}
+		return access.Grant{ServerRef: v1alpha1.ServerRef{Namespace: "tools", Name: "github"}, State: state, Server: &v1alpha1.MCPServer{}}
 	}
 	current := keys.Step{Records: []keys.Record{{ID: "a", State: keys.Current}}}
 	granted := map[string][]server{"tools": {{Name: "github", CABundle: bundle}}}

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/controllers/internal/access"
 	"github.com/bartizan-dev/bartizan/controllers/internal/apply"
 	"github.com/bartizan-dev/bartizan/internal/keys"
 )
@@ -25,6 +26,7 @@ const (
 	certificatePending certificateState = iota
 	certificateIssued
 	certificateNoAPI
+	certificateNone // the client has none
 )
 
 // credential is what one look found out about the credentials for one namespace of servers.
@@ -107,6 +109,10 @@ func (r *Reconciler) plan(ctx context.Context, in *input, cred *credential) erro
 	if cred.blocked {
 		return nil
 	}
+	if !access.UsesKeys(in.client) {
+		cred.step = keys.End(cred.before, cred.waiting != nil)
+		return nil
+	}
 	facts := keys.Facts{
 		Records: cred.before, Client: held(cred.secret), Waiting: held(cred.waiting), WaitingExists: cred.waiting != nil,
 		Revoked: in.client.Spec.RevokedKeys, Now: in.now,
@@ -139,6 +145,9 @@ func (r *Reconciler) act(ctx context.Context, in *input, cred *credential) error
 		if err != nil {
 			return err
 		}
+		if cred.secret != nil {
+			return r.update(ctx, in, cred, []byte(key.Text)) // there is no key in it
+		}
 		data := content(cred.servers, []byte(key.Text), in.granted[cred.servers], nil)
 		return r.create(ctx, keySecret(in.client, cred.servers, SecretName(in.client.Name, cred.servers), data))
 	case keys.Prepare:
@@ -164,6 +173,13 @@ func (r *Reconciler) act(ctx context.Context, in *input, cred *credential) error
 // refresh brings everything in the client's Secret but the key up to date. A Secret that is about to get a key is left to
 // that write.
 func (r *Reconciler) refresh(ctx context.Context, in *input, cred *credential) error {
+	if !access.UsesKeys(in.client) && !cred.blocked {
+		if cred.secret != nil {
+			return r.update(ctx, in, cred, nil)
+		}
+		data := content(cred.servers, nil, in.granted[cred.servers], nil)
+		return r.create(ctx, keySecret(in.client, cred.servers, SecretName(in.client.Name, cred.servers), data))
+	}
 	if cred.secret == nil || cred.blocked || cred.step.Action == keys.Deliver || held(cred.secret) == nil {
 		return nil
 	}

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/controllers/internal/access"
 	"github.com/bartizan-dev/bartizan/controllers/internal/gates"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
@@ -53,7 +54,7 @@ func (r *Reconciler) hear(ctx context.Context, in *input, servers, key string) (
 	var asked []gates.Gate
 	var silent []bool // whether a gate that does not answer counts
 	for _, g := range in.grants {
-		if g.State != v1alpha1.ServerGranted || g.Namespace != servers || !takesKeys(g.Server) {
+		if g.State != v1alpha1.ServerGranted || g.Namespace != servers || !access.TakesKeys(g.Server) {
 			continue
 		}
 		if key != "" {
@@ -103,11 +104,6 @@ func (r *Reconciler) hear(ctx context.Context, in *input, servers, key string) (
 	h.voices = kept
 	slices.SortFunc(h.voices, func(a, b voice) int { return cmp.Compare(a.name, b.name) })
 	return h, nil
-}
-
-func takesKeys(s *v1alpha1.MCPServer) bool {
-	a := s.Spec.Authentication
-	return a == nil || a.APIKeys.Mode != v1alpha1.APIKeysDisabled
 }
 
 // configured says whether the configuration that gates of the server begin with has the key.

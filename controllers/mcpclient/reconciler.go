@@ -19,6 +19,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/controllers/internal/access"
 	"github.com/bartizan-dev/bartizan/controllers/internal/apply"
 	"github.com/bartizan-dev/bartizan/controllers/internal/gates"
 	"github.com/bartizan-dev/bartizan/controllers/internal/optional"
@@ -207,6 +208,10 @@ func (r *Reconciler) again(in *input, all []*credential) ctrl.Result {
 // applyCertificate makes the Certificate, unless that would overwrite somebody else's Secret, and becomes an owner of the
 // Secret that cert-manager makes of it.
 func (r *Reconciler) applyCertificate(ctx context.Context, in *input, cred *credential) error {
+	if !access.UsesCertificates(in.client) {
+		cred.certificate = certificateNone
+		return nil
+	}
 	if !r.APIs.Served(certmanager.SchemeGroupVersion.Group) {
 		cred.certificate = certificateNoAPI
 		return nil
@@ -279,9 +284,13 @@ func (r *Reconciler) prune(ctx context.Context, in *input) error {
 	return nil
 }
 
-// keeps says whether an object is of a namespace of servers that grants the client something.
+// keeps says whether an object is of a namespace of servers that grants the client something, and of a kind that it has.
 func (in *input) keeps(object client.Object) bool {
-	_, granted := in.granted[object.GetLabels()[ServersLabel]]
+	servers := object.GetLabels()[ServersLabel]
+	_, granted := in.granted[servers]
+	if _, certificate := object.(*certmanager.Certificate); certificate || object.GetName() == CertificateSecretName(in.client.Name, servers) {
+		granted = granted && access.UsesCertificates(in.client)
+	}
 	return granted || !object.GetDeletionTimestamp().IsZero()
 }
 

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/controllers/internal/access"
 	"github.com/bartizan-dev/bartizan/controllers/internal/conditions"
 	"github.com/bartizan-dev/bartizan/internal/keys"
 )
@@ -151,7 +152,7 @@ func (c *credential) listenAgain(now time.Time) time.Duration {
 // rotated makes the condition about rotations; false when there is no key that could be replaced.
 func rotated(in *input, all []*credential) (metav1.Condition, bool) {
 	const kind = v1alpha1.ConditionRotationSucceeded
-	if len(all) == 0 {
+	if len(all) == 0 || !access.UsesKeys(in.client) {
 		return metav1.Condition{}, false
 	}
 	var late, held, under []string

@@ -15,6 +15,7 @@ import (
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	acv1alpha1 "github.com/bartizan-dev/bartizan/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/controllers/authority"
+	"github.com/bartizan-dev/bartizan/controllers/internal/access"
 	"github.com/bartizan-dev/bartizan/controllers/internal/conditions"
 	"github.com/bartizan-dev/bartizan/internal/keys"
 )
@@ -34,6 +35,7 @@ const (
 	reasonChildDeleting      = "ChildBeingDeleted"
 	reasonSelectorInvalid    = "SelectorInvalid"
 	reasonCABundleMissing    = "ServerCABundleMissing"
+	reasonInsufficient       = "CredentialsInsufficient"
 )
 
 // trouble is why the client is not ready. Lasting trouble needs somebody to change something.
@@ -77,10 +79,12 @@ func status(in *input, all []*credential) v1alpha1.MCPClientStatus {
 	}
 	for _, cred := range all {
 		credential := v1alpha1.ClientCredential{
-			Namespace:             cred.servers,
-			SecretName:            SecretName(in.client.Name, cred.servers),
-			CertificateSecretName: CertificateSecretName(in.client.Name, cred.servers),
-			NextRotation:          optionalTime(cred.step.Due),
+			Namespace:    cred.servers,
+			SecretName:   SecretName(in.client.Name, cred.servers),
+			NextRotation: optionalTime(cred.step.Due),
+		}
+		if access.UsesCertificates(in.client) {
+			credential.CertificateSecretName = CertificateSecretName(in.client.Name, cred.servers)
 		}
 		for _, k := range cred.step.Records {
 			credential.Keys = append(credential.Keys, v1alpha1.ClientKey{
@@ -105,7 +109,7 @@ func summarise(in *input, all []*credential) []metav1.Condition {
 		out = append(out, conditions.False(v1alpha1.ConditionCredentialsIssued, reasonNoGrant, "no server grants this client anything yet"))
 	default:
 		out = append(out, conditions.True(v1alpha1.ConditionCredentialsIssued, reasonIssued,
-			"a key and a certificate are there for each namespace of servers: "+strings.Join(in.namespaces(), ", ")))
+			credentialNames(in.client)+" there for each namespace of servers: "+strings.Join(in.namespaces(), ", ")))
 	}
 	if rotation, ok := rotated(in, all); ok {
 		out = append(out, rotation)
@@ -116,6 +120,7 @@ func summarise(in *input, all []*credential) []metav1.Condition {
 	if _, err := selector(in.client); err != nil {
 		issuing = append([]trouble{{reasonSelectorInvalid, fmt.Sprintf("spec.podSelector: %v; the network stays closed for the client's pods until it is mended", err), true}}, issuing...)
 	}
+	issuing = append(issuing, insufficient(in)...)
 	issuing = append(issuing, ungranted(in)...)
 	if len(issuing) == 0 {
 		return append(out, conditions.True(v1alpha1.ConditionReady, reasonReady, "every server of the spec grants this client something, and its credentials are there"))
@@ -127,6 +132,18 @@ func summarise(in *input, all []*credential) []metav1.Condition {
 		return append(out, conditions.True(v1alpha1.ConditionStalled, first.reason, text))
 	}
 	return append(out, conditions.True(v1alpha1.ConditionReconciling, first.reason, text))
+}
+
+// credentialNames is what a client has for each namespace of servers, as the beginning of a sentence.
+func credentialNames(c *v1alpha1.MCPClient) string {
+	switch {
+	case !access.UsesCertificates(c):
+		return "a key is"
+	case !access.UsesKeys(c):
+		return "a certificate is"
+	default:
+		return "a key and a certificate are"
+	}
 }
 
 func rank(t trouble) int {
@@ -149,7 +166,7 @@ func troubles(in *input, all []*credential) []trouble {
 				fmt.Sprintf("%s exists and does not belong to this client; it is left alone: delete or rename it, or rename the client", cred.conflict), true})
 		case cred.deleting:
 			passing = append(passing, trouble{reasonChildDeleting, fmt.Sprintf("an earlier object for the servers of namespace %s is being deleted", cred.servers), false})
-		case !slices.ContainsFunc(cred.step.Records, func(k keys.Record) bool { return k.State == keys.Current }):
+		case access.UsesKeys(in.client) && !slices.ContainsFunc(cred.step.Records, func(k keys.Record) bool { return k.State == keys.Current }):
 			passing = append(passing, trouble{reasonIssuing, fmt.Sprintf("the key for the servers of namespace %s is being made", cred.servers), false})
 		}
 		if cred.certificate == certificatePending && cred.conflict == "" {
@@ -164,6 +181,20 @@ func troubles(in *input, all []*credential) []trouble {
 		}
 	}
 	return append(lasting, passing...)
+}
+
+// insufficient are the servers that demand a credential that the client does not have.
+func insufficient(in *input) []trouble {
+	var out []trouble
+	for _, g := range in.grants {
+		if g.State != v1alpha1.ServerGranted {
+			continue
+		}
+		if missing := access.Missing(in.client, g.Server); missing != "" {
+			out = append(out, trouble{reasonInsufficient, missing + "; it refuses every request until one of the two is changed", true})
+		}
+	}
+	return out
 }
 
 // ungranted are the servers of the spec that grant the client nothing.
@@ -209,7 +240,7 @@ func (r *Reconciler) tell(in *input, all []*credential, before, after v1alpha1.M
 			case k.State == keys.Current:
 				event(corev1.EventTypeNormal, "KeyCurrent", "IssueKey", "key %s for the servers of namespace %s is in Secret %s", k.ID, cred.servers, SecretName(in.client.Name, cred.servers))
 			case k.State == keys.Retired && old == keys.Current:
-				event(corev1.EventTypeWarning, "KeyReplaced", "ReplaceKey", "key %s for the servers of namespace %s is refused from now on (%s): the Secret did not hold it, or it was too old", k.ID, cred.servers, cmp.Or(cred.step.Reason, "Expired"))
+				event(corev1.EventTypeWarning, "KeyReplaced", "ReplaceKey", "key %s for the servers of namespace %s is refused from now on, without an overlap: %s", k.ID, cred.servers, cmp.Or(cred.step.Reason, "Expired"))
 			case k.State == keys.Retired && old != "":
 				event(corev1.EventTypeNormal, "KeyRetired", "RetireKey", "key %s for the servers of namespace %s is refused from now on", k.ID, cred.servers)
 			case k.State == keys.Revoked:
@@ -264,8 +295,10 @@ func statusConfiguration(s v1alpha1.MCPClientStatus) *acv1alpha1.MCPClientStatus
 	for _, credential := range s.Credentials {
 		c := acv1alpha1.ClientCredential().
 			WithNamespace(credential.Namespace).
-			WithSecretName(credential.SecretName).
-			WithCertificateSecretName(credential.CertificateSecretName)
+			WithSecretName(credential.SecretName)
+		if credential.CertificateSecretName != "" {
+			c.WithCertificateSecretName(credential.CertificateSecretName)
+		}
 		for _, k := range credential.Keys {
 			key := acv1alpha1.ClientKey().
 				WithID(k.ID).WithSHA256(k.SHA256).WithState(k.State).WithIssuedAt(k.IssuedAt).WithNotAfter(k.NotAfter)

@@ -147,6 +147,8 @@ type Status struct {
 type Client struct {
 	Object
 	Keys []Key `json:"keys,omitempty"`
+	// Certificates is Disabled for a client whose certificates are refused, valid ones too; empty otherwise.
+	Certificates Mode `json:"certificates,omitempty"`
 }
 
 // Key is one accepted API key.

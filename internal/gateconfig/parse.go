@@ -200,6 +200,9 @@ func validateClients(clients []Client) error {
 		if i > 0 && !clients[i-1].before(client) {
 			return fmt.Errorf("clients[%d]: not sorted by namespace and name, or listed twice", i)
 		}
+		if client.Certificates != "" && client.Certificates != Disabled {
+			return fmt.Errorf("clients[%d].certificates: not Disabled", i)
+		}
 		for j, key := range client.Keys {
 			field := fmt.Sprintf("clients[%d].keys[%d]", i, j)
 			if !keyID.MatchString(key.ID) {

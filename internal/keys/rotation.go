@@ -74,6 +74,7 @@ const (
 	ReasonSecretLost  = "SecretLost"
 	ReasonKeyRevoked  = "KeyRevoked"
 	ReasonKeyOutlived = "KeyOutlived"
+	ReasonDisabled    = "Disabled"
 )
 
 // Step is what is needed now.
@@ -124,6 +125,20 @@ func Next(f Facts, s Schedule) Step {
 		step.Due, _ = r.due(current)
 	}
 	step.Records = r.result()
+	return step
+}
+
+// End is the step for a client that has no keys any more: all are refused, and a waiting Secret goes.
+func End(before []Record, waitingExists bool) Step {
+	step := Step{Records: slices.Clone(before), Reason: ReasonDisabled}
+	for i := range step.Records {
+		if k := &step.Records[i]; k.State.Accepted() {
+			k.State = Retired
+		}
+	}
+	if waitingExists {
+		step.Action = Discard
+	}
 	return step
 }
 

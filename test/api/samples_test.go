@@ -57,7 +57,8 @@ func TestIntegrationDefaults(t *testing.T) {
 		{
 			"client", "MCPClient",
 			`{"servers": [{"namespace": "a", "name": "b"}]}`,
-			`{"servers": [{"namespace": "a", "name": "b"}], "rotation": {"overlap": "24h", "maximumAge": "2160h"}}`,
+			`{"servers": [{"namespace": "a", "name": "b"}], "rotation": {"overlap": "24h", "maximumAge": "2160h"},
+				"apiKey": {"mode": "Enabled"}, "certificate": {"mode": "Enabled", "duration": "24h", "renewBefore": "8h"}}`,
 		},
 		{
 			"policy", "MCPAccessPolicy",

@@ -28,6 +28,10 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ClaimVolumeApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Classification"):
 		return &apiv1alpha1.ClassificationApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ClientAPIKey"):
+		return &apiv1alpha1.ClientAPIKeyApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ClientCertificate"):
+		return &apiv1alpha1.ClientCertificateApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ClientCertificates"):
 		return &apiv1alpha1.ClientCertificatesApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ClientCredential"):

@@ -23,18 +23,23 @@ func (r *Result) addClients(granted map[string]*v1alpha1.MCPClient, in Input) {
 	})
 	owners := owners(clients, in.Server.Namespace)
 	for _, c := range clients {
-		r.Clients = append(r.Clients, gateconfig.Client{
+		entry := gateconfig.Client{
 			Object: gateconfig.Object{Namespace: c.Namespace, Name: c.Name},
 			Keys:   r.keys(c, owners, in),
-		})
-		r.addAuthority(c, in)
+		}
+		if UsesCertificates(c) {
+			r.addAuthority(c, in)
+		} else {
+			entry.Certificates = gateconfig.Disabled
+		}
+		r.Clients = append(r.Clients, entry)
 		r.addPeer(c)
 	}
 }
 
 // keys are the keys of a client that the gates of the server accept now.
 func (r *Result) keys(c *v1alpha1.MCPClient, owners map[string]*v1alpha1.MCPClient, in Input) []gateconfig.Key {
-	if a := in.Server.Spec.Authentication; a != nil && a.APIKeys.Mode == v1alpha1.APIKeysDisabled {
+	if !UsesKeys(c) || !TakesKeys(in.Server) {
 		return nil
 	}
 	var accepted []gateconfig.Key

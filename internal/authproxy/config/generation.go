@@ -28,7 +28,7 @@ type Generation struct {
 
 	authorities map[string]*x509.CertPool
 	status      *x509.CertPool
-	clients     map[gateconfig.Object]struct{}
+	clients     map[gateconfig.Object]gateconfig.Mode // of certificates
 	keys        map[string]Key
 }
 
@@ -49,6 +49,12 @@ func (g *Generation) StatusAuthority() *x509.CertPool { return g.status }
 func (g *Generation) Has(client gateconfig.Object) bool {
 	_, ok := g.clients[client]
 	return ok
+}
+
+// TakesCertificates says whether certificates of a client are accepted.
+func (g *Generation) TakesCertificates(client gateconfig.Object) bool {
+	mode, ok := g.clients[client]
+	return ok && mode != gateconfig.Disabled
 }
 
 // Key returns the API key with an id.
@@ -103,7 +109,7 @@ func derive(c gateconfig.Config, pair tls.Certificate) (*Generation, error) {
 		Config:      c,
 		Certificate: pair,
 		authorities: make(map[string]*x509.CertPool, len(c.Authorities)),
-		clients:     make(map[gateconfig.Object]struct{}, len(c.Clients)),
+		clients:     make(map[gateconfig.Object]gateconfig.Mode, len(c.Clients)),
 		keys:        map[string]Key{},
 	}
 	var err error
@@ -121,7 +127,7 @@ func derive(c gateconfig.Config, pair tls.Certificate) (*Generation, error) {
 		}
 	}
 	for _, client := range c.Clients {
-		g.clients[client.Object] = struct{}{}
+		g.clients[client.Object] = client.Certificates
 		for _, key := range client.Keys {
 			sum, err := hex.DecodeString(key.SHA256)
 			if err != nil || len(sum) != 32 {

@@ -181,6 +181,41 @@ func TestModesOfAuthentication(t *testing.T) {
 	}
 }
 
+// TestClientWithoutCertificates: a valid certificate of a client that shall have none is refused, on an open connection too and
+// beside a good key.
+func TestClientWithoutCertificates(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, newRecorder(t, result).address())
+	open := w.client(w.alice)
+	if status, _, body := do(t, open, w.post(legacyCall)); status != http.StatusOK {
+		t.Fatalf("%d %s", status, body)
+	}
+	w.reload(func(c *gateconfig.Config) { c.Clients[0].Certificates = gateconfig.Disabled })
+	for name, test := range map[string]struct {
+		client *http.Client
+		reason string
+	}{
+		"on an open connection":  {open, "certificates-disabled"},
+		"on a new connection":    {w.client(w.alice), "certificates-disabled"},
+		"beside a key":           {w.keyed(w.aliceKey, w.alice), "certificates-disabled"},
+		"the key alone":          {w.keyed(w.aliceKey), ""},
+		"another's certificate":  {w.client(w.bob), "forbidden"},
+		"another's with the key": {w.keyed(w.aliceKey, w.bob), "credentials-contradict"},
+	} {
+		status, _, body := do(t, test.client, w.post(legacyCall))
+		reason := w.audit.last(t).Reason
+		if test.reason == "forbidden" {
+			if status == http.StatusUnauthorized {
+				t.Errorf("%s: %d %s (%s)", name, status, body, reason)
+			}
+			continue
+		}
+		if reason != test.reason || (status == http.StatusOK) != (test.reason == "") {
+			t.Errorf("%s: %d %s (%s); want %q", name, status, body, reason, test.reason)
+		}
+	}
+}
+
 // TestCredentialsEndOnOldConnections uses one connection throughout: what was accepted on it is not accepted for ever.
 func TestCredentialsEndOnOldConnections(t *testing.T) {
 	t.Parallel()

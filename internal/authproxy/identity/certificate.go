@@ -89,8 +89,11 @@ func verify(presented []*x509.Certificate, g *config.Generation, now time.Time) 
 		notBefore:  leaf.NotBefore,
 		notAfter:   leaf.NotAfter,
 	}
-	if !g.Has(v.client) {
+	switch {
+	case !g.Has(v.client):
 		return nil, ClientUnknown
+	case !g.TakesCertificates(v.client):
+		return nil, CertificateNotAccepted
 	}
 	for _, certificate := range chains[0] {
 		if certificate.NotBefore.After(v.notBefore) {

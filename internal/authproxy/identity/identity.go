@@ -40,6 +40,7 @@ const (
 	CertificateNotInTime     Failure = "certificate-expired"
 	CertificateOfOther       Failure = "certificate-other-servers"
 	ClientUnknown            Failure = "client-unknown"
+	CertificateNotAccepted   Failure = "certificates-disabled"
 	KeyRequired              Failure = "key-required"
 	KeyMalformed             Failure = "key-malformed"
 	KeyRepeated              Failure = "key-repeated"
@@ -65,7 +66,7 @@ func (f Failure) Text() string {
 		return credentialTextRequired
 	case KeyRequired:
 		return credentialTextKeyMissing
-	case CertificateInvalid, CertificateNotInTime, CertificateOfOther, ClientUnknown:
+	case CertificateInvalid, CertificateNotInTime, CertificateOfOther, CertificateNotAccepted, ClientUnknown:
 		return credentialTextCert
 	case CredentialsContradict:
 		return credentialTextBoth

@@ -111,6 +111,28 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.ClassificationLevel
   scalar: string
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.ClientAPIKey
+  map:
+    fields:
+    - name: mode
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.CredentialMode
+      default: Enabled
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.ClientCertificate
+  map:
+    fields:
+    - name: duration
+      type:
+        scalar: string
+      default: 24h
+    - name: mode
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.CredentialMode
+      default: Enabled
+    - name: renewBefore
+      type:
+        scalar: string
+      default: 8h
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.ClientCertificateMode
   scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.ClientCertificates
@@ -199,6 +221,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: name
       type:
         scalar: string
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.CredentialMode
+  scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.CronSchedule
   map:
     fields:
@@ -392,6 +416,14 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.MCPClientSpec
   map:
     fields:
+    - name: apiKey
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.ClientAPIKey
+      default: {}
+    - name: certificate
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.ClientCertificate
+      default: {}
     - name: podSelector
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector

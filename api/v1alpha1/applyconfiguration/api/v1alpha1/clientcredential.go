@@ -14,9 +14,10 @@ type ClientCredentialApplyConfiguration struct {
 	// namespace of the servers.
 	Namespace *string `json:"namespace,omitempty"`
 	// secretName is the Secret, in the client's namespace, with api-key, ca.crt (the servers' authority), namespace and
-	// mcp.json (a client configuration).
+	// mcp.json (a client configuration). A client without keys has all but api-key.
 	SecretName *string `json:"secretName,omitempty"`
 	// certificateSecretName is the Secret, in the client's namespace, with tls.crt and tls.key: the client certificate.
+	// Absent for a client without certificates.
 	CertificateSecretName *string `json:"certificateSecretName,omitempty"`
 	// keys are the API keys by id.
 	Keys []ClientKeyApplyConfiguration `json:"keys,omitempty"`

@@ -17,6 +17,10 @@ type MCPClientSpecApplyConfiguration struct {
 	// podSelector selects the client's pods in its own namespace. The network policies of its servers let them reach the
 	// gates. Without it, open the network yourself in MCPServer spec.network.ingress.
 	PodSelector *v1.LabelSelectorApplyConfiguration `json:"podSelector,omitempty"`
+	// apiKey is about the API keys of the client.
+	APIKey *ClientAPIKeyApplyConfiguration `json:"apiKey,omitempty"`
+	// certificate is about the certificates of the client.
+	Certificate *ClientCertificateApplyConfiguration `json:"certificate,omitempty"`
 	// rotation says when API keys are replaced, and for how long their predecessors are still accepted. Without it, a key
 	// is replaced in time before it is 90 days old.
 	Rotation *KeyRotationApplyConfiguration `json:"rotation,omitempty"`
@@ -49,6 +53,22 @@ func (b *MCPClientSpecApplyConfiguration) WithServers(values ...*ServerRefApplyC
 // If called multiple times, the PodSelector field is set to the value of the last call.
 func (b *MCPClientSpecApplyConfiguration) WithPodSelector(value *v1.LabelSelectorApplyConfiguration) *MCPClientSpecApplyConfiguration {
 	b.PodSelector = value
+	return b
+}
+
+// WithAPIKey sets the APIKey field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the APIKey field is set to the value of the last call.
+func (b *MCPClientSpecApplyConfiguration) WithAPIKey(value *ClientAPIKeyApplyConfiguration) *MCPClientSpecApplyConfiguration {
+	b.APIKey = value
+	return b
+}
+
+// WithCertificate sets the Certificate field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Certificate field is set to the value of the last call.
+func (b *MCPClientSpecApplyConfiguration) WithCertificate(value *ClientCertificateApplyConfiguration) *MCPClientSpecApplyConfiguration {
+	b.Certificate = value
 	return b
 }
 
