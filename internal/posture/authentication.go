@@ -1,0 +1,139 @@
+package posture
+
+import (
+	"fmt"
+)
+
+var authentication = []Control{
+	{
+		ID: "AUTH-1", Severity: Critical, Title: "No request is served without a valid credential",
+		Enforcement: "gate", Evidence: []Kind{Proven}, Maps: []string{"MCP07", "T1"},
+		Remediation: "The gate served a request that it must refuse: set spec.suspend of the MCPServer, and report the gate's version.",
+		judge:       probed("AUTH-1"),
+	},
+	{
+		ID: "AUTH-2", Severity: High, Title: "One credential belongs to one client",
+		Enforcement: "operator", Evidence: []Kind{Observed}, Maps: []string{"MCP01"},
+		Remediation: "Delete the MCPClient that carries another's key in its status, and set spec.revokedKeys of the other to that id.",
+		judge:       judgeUnique,
+	},
+	{
+		ID: "AUTH-3", Severity: High, Title: "No key is older than the maximum age",
+		Enforcement: "operator", Evidence: []Kind{Observed}, Maps: []string{"MCP01"},
+		Remediation: "Set spec.rotation.rotateAfter of the MCPClient to the present time; spec.rotation.maximumAge is the limit.",
+		judge: eachClient("no key is older than its client's maximum age", func(s *Snapshot, c Client) string {
+			for _, k := range c.Keys {
+				if k.Accepted && (!s.Now.Before(k.NotAfter) || (c.MaximumAge > 0 && s.Now.Sub(k.IssuedAt) > c.MaximumAge)) {
+					return fmt.Sprintf("key %s is older than %s", k.ID, c.MaximumAge)
+				}
+			}
+			return ""
+		}),
+	},
+	{
+		ID: "AUTH-4", Severity: High, Title: "Rotation happens on schedule and succeeded last time",
+		Enforcement: "operator", Evidence: []Kind{Observed}, Maps: []string{"MCP01"},
+		Remediation: "Do what the condition RotationSucceeded of the MCPClient says.",
+		judge: eachClient("no rotation is overdue", func(_ *Snapshot, c Client) string {
+			return c.RotationFailed
+		}),
+	},
+	{
+		ID: "AUTH-5", Severity: Critical, Title: "Retired and revoked keys are refused",
+		Enforcement: "gate", Evidence: []Kind{Observed, Proven}, Maps: []string{"MCP01", "MCP07"},
+		Remediation: "See the condition ConfigurationInForce of the MCPServer: a gate that runs an old configuration accepts old keys. Delete its pod.",
+		judge: func(s *Snapshot) verdict {
+			// What gates accept has no retired key in it, and what they do not accept is refused.
+			return both(probed("AUTH-5")(s), none(func(s *Snapshot) Fact[[]string] { return s.StaleKeys },
+				"the gates accept no key that is retired, revoked or at its end")(s))
+		},
+	},
+	{
+		ID: "AUTH-6", Severity: Critical, Title: "Of a token the issuer, audience, expiry, not-before, algorithm and key are all checked",
+		Enforcement: "gate", Evidence: []Kind{Proven}, Maps: []string{"MCP07", "T1"},
+		Remediation: "The gate served a forged token: set spec.suspend of the MCPServer, and report the gate's version.",
+		judge:       probed("AUTH-6"),
+	},
+	{
+		ID: "AUTH-7", Severity: Critical, Title: "Client certificates are verified, and only its own namespace's authority vouches for an identity",
+		Enforcement: "gate", Evidence: []Kind{Proven}, Maps: []string{"MCP07", "T1", "T7"},
+		Remediation: "The gate served a forged certificate: set spec.suspend of the MCPServer, and report the gate's version.",
+		judge:       probed("AUTH-7"),
+	},
+	{
+		ID: "AUTH-8", Severity: Medium, Title: "RFC 9728 metadata and challenges are right",
+		Enforcement: "gate", Evidence: []Kind{Proven}, Maps: []string{"T1"},
+		Remediation: "Compare spec.authentication and spec.endpoint.url of the MCPServer with what the gate serves.",
+		judge: func(s *Snapshot) verdict {
+			if v, ok := known(s, s.Tokens); !ok {
+				return v
+			}
+			if !s.Tokens.Value {
+				return on(s.Tokens, Skip, "the server accepts no issuer's tokens, so there is no metadata to serve")
+			}
+			return probed("AUTH-8")(s)
+		},
+	},
+	{
+		ID: "AUTH-9", Severity: Critical, Title: "The caller's credential never reaches the server",
+		Enforcement: "gate, by construction", Evidence: []Kind{Observed}, Maps: []string{"MCP01"},
+		Remediation: "Have the gates run the operator's image: delete the pods that are named.",
+		judge:       byConstruction("the gates are of the operator's version, which builds each request anew without the caller's credential"),
+	},
+	{
+		ID: "AUTH-10", Severity: Medium, Title: "Failed authentication is throttled and alerted",
+		Enforcement: "gate", Evidence: []Kind{Observed}, Maps: []string{"T10", "T12"},
+		Remediation: "Install the alert rules with the operator.",
+		judge: yes(func(s *Snapshot) Fact[bool] { return s.Throttling },
+			"failed authentication is throttled, and an alert rule watches for it", "failed authentication is not throttled, or no alert rule watches for it"),
+	},
+}
+
+func judgeUnique(s *Snapshot) verdict {
+	f := s.Clients
+	if v, ok := known(s, f); !ok {
+		return v
+	}
+	holder := map[string]string{}
+	for _, c := range f.Value {
+		for _, k := range c.Keys {
+			if other, taken := holder[k.ID]; taken && other != c.Name {
+				return on(f, Fail, "key %s is of MCPClient %s and of MCPClient %s", k.ID, other, c.Name)
+			}
+			holder[k.ID] = c.Name
+		}
+	}
+	return on(f, Pass, "no key is of two clients")
+}
+
+// byConstruction holds where every gate runs the image that the operator ships, whose tests show it.
+func byConstruction(good string) func(*Snapshot) verdict {
+	return func(s *Snapshot) verdict {
+		v := judgeGates(s)
+		switch v.status {
+		case Pass:
+			v.reason = good
+		case Warn, Fail:
+			v.status = Error
+			v.reason = "some gates are not of the operator's version: " + v.reason
+			v.evidence = nil
+		}
+		return v
+	}
+}
+
+func judgeGates(s *Snapshot) verdict {
+	f := s.Gate
+	if v, ok := known(s, f); !ok {
+		return v
+	}
+	if len(f.Value.Running) == 0 {
+		return verdict{status: Error, reason: "no gate runs"}
+	}
+	for _, image := range f.Value.Running {
+		if image != f.Value.Want {
+			return on(f, Fail, "a gate runs %s, and the operator ships %s", image, f.Value.Want)
+		}
+	}
+	return on(f, Pass, "every gate runs %s", f.Value.Want)
+}
