@@ -15,7 +15,12 @@ import (
 	"github.com/bartizan-dev/bartizan/test/controlplane"
 )
 
-func TestMain(m *testing.M) { os.Exit(controlplane.Main(m)) }
+func TestMain(m *testing.M) {
+	if os.Getenv(asManager) != "" {
+		os.Exit(managerMain())
+	}
+	os.Exit(controlplane.Main(m))
+}
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
