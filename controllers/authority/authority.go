@@ -61,7 +61,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		logf.FromContext(ctx).Error(err, "the namespace has no authority until this object is renamed or deleted")
 		return ctrl.Result{RequeueAfter: foreignRetry}, nil
 	case errors.As(err, &deleting):
-		return ctrl.Result{RequeueAfter: time.Second}, nil
+		return ctrl.Result{}, nil // the watch tells when it is gone
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return ctrl.Result{}, nil
 	case err != nil:
