@@ -85,7 +85,8 @@ func TestCredentials(t *testing.T) {
 		"other namespace's CA":     {[]tls.Certificate{w.strangers.Client(t, alice)}, nil, "certificate-invalid"},
 		"the gate's serving CA":    {[]tls.Certificate{w.serving.Client(t, alice)}, nil, "certificate-invalid"},
 		"the operator's CA":        {[]tls.Certificate{w.system.Client(t, alice)}, nil, "certificate-invalid"},
-		"the operator":             {[]tls.Certificate{w.system.Client(t, clientid.Operator)}, nil, "certificate-invalid"},
+		"the operator, by another": {[]tls.Certificate{w.agents.Client(t, clientid.Operator)}, nil, "certificate-invalid"},
+		"the operator with a key":  {[]tls.Certificate{w.system.Client(t, clientid.Operator)}, bearer(w.aliceKey), "credentials-contradict"},
 		"a CA nobody knows":        {[]tls.Certificate{gatetest.NewAuthority(t, "agents").Client(t, alice)}, nil, "certificate-invalid"},
 		"other CA as intermediate": {[]tls.Certificate{w.withIntermediate(t, intermediate, alice)}, nil, "certificate-invalid"},
 		"for servers":              {certificate(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }), nil, "certificate-invalid"},
@@ -253,5 +254,35 @@ func TestCredentialsEndOnOldConnections(t *testing.T) {
 	w.reload(func(c *gateconfig.Config) { c.Authorities = map[string]string{} })
 	if status, _, body := do(t, w.client(w.bob), w.post(legacyCall)); status != http.StatusUnauthorized || len(upstream.seen()) != seen {
 		t.Errorf("without authorities: %d %s", status, body)
+	}
+}
+
+// TestOperator: the operator is known as a caller and may do nothing, whatever is demanded of others and allowed to them.
+func TestOperator(t *testing.T) {
+	t.Parallel()
+	upstream := newRecorder(t, result)
+	for _, keys := range []gateconfig.Mode{gateconfig.Enabled, gateconfig.Disabled} {
+		for _, certificates := range []gateconfig.Mode{gateconfig.Required, gateconfig.Optional} {
+			w := newWorld(t, upstream.address(), func(w *world) {
+				w.config.Authentication.APIKeys, w.config.Authentication.ClientCertificates = keys, certificates
+			})
+			client := w.client(w.system.Client(t, clientid.Operator))
+			for _, method := range []string{"initialize", "ping", "tools/list", "tools/call", "prompts/list", "resources/list", "notifications/initialized"} {
+				body := `{"jsonrpc":"2.0","id":1,"method":"` + method + `","params":{"name":"list"}}`
+				switch {
+				case strings.HasPrefix(method, "notifications/"):
+					body = `{"jsonrpc":"2.0","method":"` + method + `"}`
+				case method == "initialize":
+					body = `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"a","version":"1"}}}`
+				}
+				status, _, answer := do(t, client, w.post(body))
+				if record := w.audit.last(t); status != http.StatusForbidden || record.Decision != audit.Denied || record.Client != "/bartizan-operator" {
+					t.Errorf("keys %s, certificates %s, %s: %d %s, %+v", keys, certificates, method, status, answer, record)
+				}
+			}
+		}
+	}
+	if seen := upstream.seen(); len(seen) > 0 {
+		t.Errorf("%d requests reached the server", len(seen))
 	}
 }

