@@ -131,10 +131,13 @@ type Limits struct {
 }
 
 // Authentication says which credentials are accepted (Enabled, Optional) or demanded (Required). A demanded certificate
-// stands beside an enabled API key, not in its place: then both are needed. With Optional either is enough.
+// stands beside an API key or a token, not in its place, where those are accepted: then both are needed. With Optional
+// either is enough.
 type Authentication struct {
 	APIKeys            Mode `json:"apiKeys"`
 	ClientCertificates Mode `json:"clientCertificates"`
+	// Tokens are the issuers whose bearer tokens are accepted.
+	Tokens []TokenIssuer `json:"tokens,omitempty"`
 }
 
 // Status says who may read the status port: a certificate with one of these URI SANs, vouched for by this authority.

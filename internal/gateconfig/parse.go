@@ -106,6 +106,9 @@ func (c *Config) validate() error {
 	if m := c.Authentication.ClientCertificates; m != Required && m != Optional && m != Disabled {
 		return errors.New("authentication.clientCertificates: not Required, Optional or Disabled")
 	}
+	if err := validateTokens(c.Authentication.Tokens); err != nil {
+		return err
+	}
 	for namespace, bundle := range c.Authorities {
 		if !isLabel(namespace) {
 			return errors.New("authorities: a key is not a namespace")

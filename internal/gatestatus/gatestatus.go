@@ -24,6 +24,9 @@ type Status struct {
 	UpstreamReady bool `json:"upstreamReady"`
 	// Keys are the accepted API keys, by id.
 	Keys []Key `json:"keys,omitempty"`
+	// UnknownKeys are the issuers in whose name tokens came that are signed with a key which is not in the configuration in
+	// force: the issuer may have a new one, or somebody makes it up.
+	UnknownKeys []UnknownKey `json:"unknownKeys,omitempty"`
 	// Listeners are sockets in the pod's network namespace that listen on an address other than loopback and are not the
 	// gate's own, as "address:port", sorted, at most 32; "unknown" alone when the gate cannot see them.
 	Listeners []string `json:"listeners,omitempty"`
@@ -33,4 +36,12 @@ type Status struct {
 type Key struct {
 	ID       string    `json:"id"`
 	LastUsed time.Time `json:"lastUsed,omitzero"`
+}
+
+// UnknownKey counts the tokens of one issuer that name an unknown key, since the configuration came into force.
+type UnknownKey struct {
+	// Issuer is the issuer's name in the configuration.
+	Issuer string    `json:"issuer"`
+	Count  int64     `json:"count"`
+	Last   time.Time `json:"last"`
 }

@@ -94,8 +94,14 @@ func TestValidURI(t *testing.T) {
 func TestValidate(t *testing.T) {
 	good := Rule{ID: "p/0", Clients: []string{"team-a/bot"}, Tools: []string{"get_*"}}
 	with := func(change func(*Rule)) Rule { r := good; change(&r); return r }
+	holds := func(name, value string) []Claim { return []Claim{{Path: []string{name}, Values: []string{value}}} }
+	people := []TokenSubject{{Issuer: "corp", Claims: holds("sub", "alice")}}
 	for _, r := range []Rule{
 		good,
+		with(func(r *Rule) { r.Tokens = people }),
+		with(func(r *Rule) {
+			r.Clients, r.Tokens, r.Actors, r.Scopes = nil, people, []string{"a/b"}, []string{"tools:read"}
+		}),
 		with(func(r *Rule) { r.NotAfter = time.Unix(1, 0) }),
 		with(func(r *Rule) { r.Tools = nil; r.Methods = []string{"logging/setLevel", "ping"} }),
 		with(func(r *Rule) {
@@ -111,10 +117,20 @@ func TestValidate(t *testing.T) {
 		rule Rule
 		want string
 	}{
-		{Rule{}, "id: must be"}, {Rule{}, "clients: must name"}, {Rule{}, "tools, prompts, resources, methods: at least"},
+		{Rule{}, "id: must be"}, {Rule{}, "clients, tokens: at least"}, {Rule{}, "tools, prompts, resources, methods: at least"},
 		{with(func(r *Rule) { r.ID = "a\nb" }), "id: must be"},
 		{with(func(r *Rule) { r.Clients = []string{"a/b", "bot"} }), `clients[1]: "bot" is not`},
 		{with(func(r *Rule) { r.Clients = []string{"a/b/c"} }), "clients[0]"}, {with(func(r *Rule) { r.Clients = []string{"*/bot"} }), "clients[0]"}, {with(func(r *Rule) { r.Clients = []string{"A/b"} }), "clients[0]"},
+		{with(func(r *Rule) { r.Clients, r.Tokens = nil, []TokenSubject{{Issuer: "a b", Claims: holds("sub", "x")}} }), `tokens[0].issuer: "a b"`},
+		{with(func(r *Rule) { r.Clients, r.Tokens = nil, []TokenSubject{{Issuer: "corp"}} }), "tokens[0].claims: must have"},
+		{with(func(r *Rule) { r.Clients, r.Tokens = nil, []TokenSubject{{Issuer: "corp", Claims: []Claim{{}}}} }), "tokens[0].claims[0].path"},
+		{with(func(r *Rule) { r.Clients, r.Tokens = nil, []TokenSubject{{Issuer: "corp", Claims: holds("sub", "")}} }), "tokens[0].claims[0].values[0]"},
+		{with(func(r *Rule) {
+			r.Clients, r.Tokens = nil, []TokenSubject{{Issuer: "corp", Claims: []Claim{{Path: []string{""}, Values: []string{"x"}}}}}
+		}), "tokens[0].claims[0].path[0]"},
+		{with(func(r *Rule) { r.Actors = []string{"bot"} }), `actors[0]: "bot" is not`},
+		{with(func(r *Rule) { r.Actors = []string{"a/b"} }), "actors, scopes: they are about"}, {with(func(r *Rule) { r.Scopes = []string{"a"} }), "actors, scopes: they are about"},
+		{with(func(r *Rule) { r.Clients, r.Tokens, r.Scopes = nil, people, []string{"offline_access"} }), `scopes[0]: "offline_access"`}, {with(func(r *Rule) { r.Clients, r.Tokens, r.Scopes = nil, people, []string{"a b"} }), `scopes[0]: "a b"`},
 		{with(func(r *Rule) { r.Tools = []string{"a", ""} }), "tools[1]: \"\" is empty"},
 		{with(func(r *Rule) { r.Tools = []string{"a***"} }), `tools[0]: "a***" has "***"`},
 		{with(func(r *Rule) { r.Tools = []string{"a?"} }), `has '?'`}, {with(func(r *Rule) { r.Tools = []string{"{a,b}"} }), "has no meaning"}, {with(func(r *Rule) { r.Tools = []string{"[ab]"} }), "has no meaning"},

@@ -22,7 +22,13 @@ type Rule struct {
 	// ID names where the rule was written, "<policy>/<index>", for the audit log.
 	ID string `json:"id"`
 	// Clients are the MCPClients that the rule is for, as "<namespace>/<name>".
-	Clients []string `json:"clients"`
+	Clients []string `json:"clients,omitempty"`
+	// Tokens are the holders of tokens that the rule is for, beside Clients.
+	Tokens []TokenSubject `json:"tokens,omitempty"`
+	// Actors are the MCPClients one of which must show its certificate beside the token; empty demands none.
+	Actors []string `json:"actors,omitempty"`
+	// Scopes are those that the token must have for what the rule allows.
+	Scopes []string `json:"scopes,omitempty"`
 	// Tools and Prompts are patterns over names, see Name; Resources are patterns over URIs, see URI.
 	Tools     []string `json:"tools,omitempty"`
 	Prompts   []string `json:"prompts,omitempty"`
@@ -66,15 +72,20 @@ func Validate(r Rule) error {
 	if r.ID == "" || len(r.ID) > maxID || !printable(r.ID) {
 		errs = append(errs, fmt.Errorf("id: must be 1 to %d bytes of printable ASCII", maxID))
 	}
-	if len(r.Clients) == 0 {
-		errs = append(errs, errors.New("clients: must name at least one client"))
+	if len(r.Clients)+len(r.Tokens) == 0 {
+		errs = append(errs, errors.New("clients, tokens: at least one of them must say whom the rule is for"))
 	}
-	for i, client := range r.Clients {
-		namespace, name, ok := strings.Cut(client, "/")
-		if !ok || len(validation.IsDNS1123Label(namespace)) > 0 || len(validation.IsDNS1123Label(name)) > 0 {
-			errs = append(errs, fmt.Errorf(`clients[%d]: %q is not "<namespace>/<name>" of an MCPClient`, i, client))
+	clients := func(field string, names []string) {
+		for i, client := range names {
+			namespace, name, ok := strings.Cut(client, "/")
+			if !ok || len(validation.IsDNS1123Label(namespace)) > 0 || len(validation.IsDNS1123Label(name)) > 0 {
+				errs = append(errs, fmt.Errorf(`%s[%d]: %q is not "<namespace>/<name>" of an MCPClient`, field, i, client))
+			}
 		}
 	}
+	clients("clients", r.Clients)
+	clients("actors", r.Actors)
+	errs = append(errs, validateTokens(r)...)
 	if len(r.Tools)+len(r.Prompts)+len(r.Resources)+len(r.Methods) == 0 {
 		errs = append(errs, errors.New("tools, prompts, resources, methods: at least one of them must say what is allowed"))
 	}

@@ -43,8 +43,11 @@ type Record struct {
 	Generation string `json:"generation"`
 	// Source is the address that the connection came from.
 	Source string `json:"source"`
-	// Client is the MCPClient, as "<namespace>/<name>"; empty when unauthenticated.
+	// Client is the MCPClient, as "<namespace>/<name>"; empty when unauthenticated or when a token stands alone.
 	Client string `json:"client,omitempty"`
+	// Issuer and Subject are the holder of the token: the name of its issuer in the MCPServer, and the token's "sub".
+	Issuer  string `json:"issuer,omitempty"`
+	Subject string `json:"subject,omitempty"`
 	// KeyID and CertificateSerial say how the client was authenticated.
 	KeyID             string `json:"keyID,omitempty"`
 	CertificateSerial string `json:"certificateSerial,omitempty"`

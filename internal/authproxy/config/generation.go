@@ -15,7 +15,9 @@ import (
 	"time"
 
 	"github.com/bartizan-dev/bartizan/internal/authproxy/decision"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/token"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+	"github.com/bartizan-dev/bartizan/internal/policy"
 )
 
 // Generation is one generation of the configuration with everything derived from it. It is immutable.
@@ -25,6 +27,10 @@ type Generation struct {
 	Certificate tls.Certificate
 	// Table is the compiled policy.
 	Table *decision.Table
+	// Tokens verifies bearer tokens, and remembers which rules are for their holders.
+	Tokens *token.Verifier[*decision.Match]
+	// OAuth is what callers are told about authorization; nil without an issuer that they could ask for a token.
+	OAuth *OAuth
 
 	authorities map[string]*x509.CertPool
 	status      *x509.CertPool
@@ -116,6 +122,12 @@ func derive(c gateconfig.Config, pair tls.Certificate) (*Generation, error) {
 	if g.Table, err = decision.Compile(c.Policy); err != nil {
 		return nil, fmt.Errorf("%s: policy: it cannot be compiled", gateconfig.ConfigFile)
 	}
+	if g.Tokens, err = token.New(c.Authentication.Tokens, func(t *token.Token, claims policy.Token) *decision.Match {
+		return g.Table.Match(claims, t.Scopes)
+	}); err != nil {
+		return nil, fmt.Errorf("%s: authentication.tokens: a key is not one", gateconfig.ConfigFile)
+	}
+	g.OAuth = newOAuth(c)
 	for namespace, bundle := range c.Authorities {
 		if g.authorities[namespace], err = gateconfig.Pool(bundle); err != nil {
 			return nil, fmt.Errorf("%s: authorities: %w", gateconfig.ConfigFile, err)

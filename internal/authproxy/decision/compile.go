@@ -8,21 +8,31 @@ import (
 )
 
 // Table is a compiled policy: built once for a configuration, immutable, safe for concurrent use.
-type Table struct{ clients map[string]*Grants }
+type Table struct {
+	clients map[string]*Grants
+	// holders are the rules for holders of tokens.
+	holders []*compiled
+	memory  memory
+}
 
 // Grants is what one client may do. A nil Grants allows nothing.
 type Grants struct {
+	compiled  []*compiled
 	rules     []*rule
 	tools     set
 	prompts   set
 	resources set
 	methods   map[string][]*rule
+	// has are the scopes of the caller's token.
+	has scopes
 }
 
 // rule is the part of a policy's rule that a verdict needs.
 type rule struct {
 	id       string
 	notAfter time.Time
+	// scopes are those that the caller's token must have.
+	scopes []string
 }
 
 func (r *rule) live(now time.Time) bool { return r.notAfter.IsZero() || now.Before(r.notAfter) }
@@ -52,19 +62,32 @@ func (s *set) add(p *policy.Pattern, r *rule) {
 	s.exact[p.String()] = append(s.exact[p.String()], r)
 }
 
-// find returns a live rule that allows the name, or nil.
-func (s *set) find(name string, now time.Time) *rule {
+// find returns a live rule that allows the name, or nil. One whose scopes the caller has comes before one that asks for
+// more.
+func (s *set) find(name string, now time.Time, has scopes) *rule {
+	var more *rule
 	for _, r := range s.exact[name] {
-		if r.live(now) {
+		if !r.live(now) {
+			continue
+		}
+		if has.all(r.scopes) {
 			return r
+		}
+		if more == nil {
+			more = r
 		}
 	}
 	for i := range s.patterns {
-		if g := &s.patterns[i]; g.rule.live(now) && g.pattern.Match(name) {
+		g := &s.patterns[i]
+		if !g.rule.live(now) || (more != nil && !has.all(g.rule.scopes)) || !g.pattern.Match(name) {
+			continue
+		}
+		if has.all(g.rule.scopes) {
 			return g.rule
 		}
+		more = g.rule
 	}
-	return nil
+	return more
 }
 
 // Compile checks and compiles a policy. Its errors name the rule and the field. A policy with one bad rule is refused
@@ -72,7 +95,8 @@ func (s *set) find(name string, now time.Time) *rule {
 func Compile(p policy.Policy) (*Table, error) {
 	t := &Table{clients: map[string]*Grants{}}
 	ids := map[string]bool{}
-	for i, written := range p.Rules {
+	for i := range p.Rules {
+		written := p.Rules[i]
 		if err := policy.Validate(written); err != nil {
 			return nil, fmt.Errorf("rules[%d]: %w", i, err)
 		}
@@ -80,26 +104,34 @@ func Compile(p policy.Policy) (*Table, error) {
 			return nil, fmt.Errorf("rules[%d]: id: %q is the id of another rule too", i, written.ID)
 		}
 		ids[written.ID] = true
-		if err := t.add(written); err != nil {
+		if err := t.add(&written); err != nil {
 			return nil, fmt.Errorf("rules[%d]: %w", i, err)
 		}
 	}
 	return t, nil
 }
 
-func (t *Table) add(written policy.Rule) error {
-	r := &rule{id: written.ID, notAfter: written.NotAfter}
-	tools, err := compile(written.Tools, policy.Name)
-	if err != nil {
+// compiled is one rule with its patterns.
+type compiled struct {
+	*rule
+	written                   *policy.Rule
+	tools, prompts, resources []*policy.Pattern
+}
+
+func (t *Table) add(written *policy.Rule) error {
+	c := &compiled{rule: &rule{id: written.ID, notAfter: written.NotAfter, scopes: written.Scopes}, written: written}
+	var err error
+	if c.tools, err = compile(written.Tools, policy.Name); err != nil {
 		return err
 	}
-	prompts, err := compile(written.Prompts, policy.Name)
-	if err != nil {
+	if c.prompts, err = compile(written.Prompts, policy.Name); err != nil {
 		return err
 	}
-	resources, err := compile(written.Resources, policy.URI)
-	if err != nil {
+	if c.resources, err = compile(written.Resources, policy.URI); err != nil {
 		return err
+	}
+	if len(written.Tokens) > 0 {
+		t.holders = append(t.holders, c)
 	}
 	seen := map[string]bool{}
 	for _, client := range written.Clients {
@@ -107,26 +139,29 @@ func (t *Table) add(written policy.Rule) error {
 			continue
 		}
 		seen[client] = true
-		g := t.clients[client]
-		if g == nil {
-			g = &Grants{methods: map[string][]*rule{}}
-			t.clients[client] = g
+		if t.clients[client] == nil {
+			t.clients[client] = &Grants{methods: map[string][]*rule{}}
 		}
-		g.rules = append(g.rules, r)
-		for _, p := range tools {
-			g.tools.add(p, r)
-		}
-		for _, p := range prompts {
-			g.prompts.add(p, r)
-		}
-		for _, p := range resources {
-			g.resources.add(p, r)
-		}
-		for _, method := range written.Methods {
-			g.methods[method] = append(g.methods[method], r)
-		}
+		t.clients[client].add(c)
 	}
 	return nil
+}
+
+func (g *Grants) add(c *compiled) {
+	g.compiled = append(g.compiled, c)
+	g.rules = append(g.rules, c.rule)
+	for _, p := range c.tools {
+		g.tools.add(p, c.rule)
+	}
+	for _, p := range c.prompts {
+		g.prompts.add(p, c.rule)
+	}
+	for _, p := range c.resources {
+		g.resources.add(p, c.rule)
+	}
+	for _, method := range c.written.Methods {
+		g.methods[method] = append(g.methods[method], c.rule)
+	}
 }
 
 func compile(patterns []string, one func(string) (policy.Pattern, error)) ([]*policy.Pattern, error) {

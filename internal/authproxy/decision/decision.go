@@ -3,6 +3,7 @@ package decision
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/bartizan-dev/bartizan/internal/authproxy/message"
@@ -17,6 +18,8 @@ type Decision struct {
 	Rule string
 	// Reason is one of the Reasons; empty when allowed.
 	Reason string
+	// Scopes are all that the rules ask for which would allow it, in RFC 6749's form; only with ReasonScope.
+	Scopes string
 }
 
 // The reasons to deny, for the audit log.
@@ -37,6 +40,8 @@ const (
 	ReasonURI = "uri"
 	// ReasonNoTarget: the message does not name what the method is about.
 	ReasonNoTarget = "no-target"
+	// ReasonScope: the caller's token lacks a scope that the rule asks for.
+	ReasonScope = "scope"
 	// ReasonResponse: the revision has no responses from clients.
 	ReasonResponse = "response"
 )
@@ -121,12 +126,7 @@ func (g *Grants) Decide(m *message.Message, now time.Time) Decision {
 	case byBaseline:
 		return Decision{Allowed: true}
 	case byMethod:
-		for _, r := range g.methods[m.Method] {
-			if r.live(now) {
-				return Decision{Allowed: true, Rule: r.id}
-			}
-		}
-		return deny(ReasonMethod)
+		return g.method(m.Method, now)
 	case byTarget, byTargets:
 		if len(m.Targets) == 0 && known.judge == byTarget {
 			return deny(ReasonNoTarget)
@@ -136,9 +136,26 @@ func (g *Grants) Decide(m *message.Message, now time.Time) Decision {
 	return deny(ReasonUnknownMethod)
 }
 
+// method allows when a rule names the method.
+func (g *Grants) method(name string, now time.Time) Decision {
+	verdict := deny(ReasonMethod)
+	for _, r := range g.methods[name] {
+		switch {
+		case !r.live(now):
+		case g.has.all(r.scopes):
+			return Decision{Allowed: true, Rule: r.id}
+		case verdict.Reason == ReasonMethod:
+			verdict = more(r.scopes)
+		}
+	}
+	return verdict
+}
+
 // targets allows when every target is allowed.
 func (g *Grants) targets(targets []message.Target, now time.Time) Decision {
 	verdict := Decision{Allowed: true}
+	var needed []string
+	enough := true
 	for i, target := range targets {
 		r, reason := g.target(target, now)
 		if r == nil {
@@ -147,33 +164,48 @@ func (g *Grants) targets(targets []message.Target, now time.Time) Decision {
 		if i == 0 {
 			verdict.Rule = r.id
 		}
+		needed = append(needed, r.scopes...)
+		enough = enough && g.has.all(r.scopes)
+	}
+	if !enough {
+		return more(needed)
 	}
 	return verdict
+}
+
+// more denies for want of scopes.
+func more(needed []string) Decision {
+	needed = slices.Sorted(slices.Values(needed))
+	return Decision{Reason: ReasonScope, Scopes: strings.Join(slices.Compact(needed), " ")}
 }
 
 func (g *Grants) target(target message.Target, now time.Time) (r *rule, reason string) {
 	switch target.Kind {
 	case message.Tool:
-		return g.tools.find(target.Name, now), ReasonTool
+		return g.tools.find(target.Name, now, g.has), ReasonTool
 	case message.Prompt:
-		return g.prompts.find(target.Name, now), ReasonPrompt
+		return g.prompts.find(target.Name, now, g.has), ReasonPrompt
 	case message.Resource:
 		if policy.ValidURI(target.Name) != nil {
 			return nil, ReasonURI
 		}
-		return g.resources.find(target.Name, now), ReasonResource
+		return g.resources.find(target.Name, now, g.has), ReasonResource
 	case message.Template:
 		t, err := policy.ParseTemplate(target.Name)
 		if err != nil {
 			return nil, ReasonURI
 		}
 		// A completion tells values of the template's variables: all that it stands for must be allowed.
+		var found *rule
 		for i := range g.resources.patterns {
-			if p := &g.resources.patterns[i]; p.rule.live(now) && p.pattern.Covers(t) {
-				return p.rule, ""
+			p := &g.resources.patterns[i]
+			if p.rule.live(now) && p.pattern.Covers(t) && (found == nil || g.has.all(p.rule.scopes)) {
+				if found = p.rule; g.has.all(found.scopes) {
+					break
+				}
 			}
 		}
-		return nil, ReasonResource
+		return found, ReasonResource
 	}
 	return nil, ReasonNoTarget
 }
@@ -185,7 +217,8 @@ func (g *Grants) Live(now time.Time) bool {
 	return g != nil && slices.ContainsFunc(g.rules, func(r *rule) bool { return r.live(now) })
 }
 
-// MayTool says whether the tool may be called.
+// MayTool says whether the tool may be called, if need be after the token was given more scopes: a caller can ask for those
+// only for what it can see.
 func (g *Grants) MayTool(name string, now time.Time) bool {
 	return g.may(message.Target{Kind: message.Tool, Name: name}, now)
 }

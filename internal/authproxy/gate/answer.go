@@ -7,7 +7,10 @@ import (
 	"time"
 
 	"github.com/bartizan-dev/bartizan/internal/authproxy/audit"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/config"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/decision"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/filter"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/identity"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/limit"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/message"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/session"
@@ -192,7 +195,7 @@ func (x *exchange) events(out *output, sessionID string) func([]byte) ([]byte, e
 		return func(data []byte) ([]byte, error) {
 			g, _ := x.gate.store.Current()
 			now := time.Now()
-			grants := g.Table.For(x.principal.Name())
+			grants := x.grantsBy(g, now)
 			if !grants.Live(now) {
 				return nil, errRevoked
 			}
@@ -221,6 +224,18 @@ func (x *exchange) events(out *output, sessionID string) func([]byte) ([]byte, e
 		}
 		return filtered, nil
 	}
+}
+
+// grantsBy is what the caller may do by a later generation of the configuration; nil when it no longer is who it was.
+func (x *exchange) grantsBy(g *config.Generation, now time.Time) *decision.Grants {
+	if g == x.config {
+		return x.grants
+	}
+	p, failure := identity.Authenticate(x.r, g, now)
+	if failure != "" || p.Name() != x.principal.Name() {
+		return nil
+	}
+	return p.Grants(g)
 }
 
 // cut ends an answer that has begun so that the caller sees that it is not whole.

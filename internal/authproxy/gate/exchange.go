@@ -22,9 +22,6 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 )
 
-// challenge is sent with a 401, as RFC 9110, section 15.5.2 demands. It is not Bearer: there is no OAuth issuer to find.
-const challenge = `ApiKey realm="bartizan"`
-
 // exchange is one request and its answer.
 type exchange struct {
 	gate *Gate
@@ -75,6 +72,9 @@ func (x *exchange) serve() {
 	}
 	// It also bounds what net/http reads of a body that nobody reads.
 	_ = x.rc.SetReadDeadline(time.Now().Add(x.gate.options.Timeouts.Body))
+	if x.metadata() {
+		return
+	}
 	if refusal := listener.Check(x.r, x.config); refusal != nil {
 		x.refuse(audit.Refused, &message.Error{Status: refusal.Status, Code: codeRefused, Message: refusal.Text, Reason: refusal.Reason})
 		return
@@ -102,6 +102,9 @@ func (x *exchange) serve() {
 	verdict := x.decide(x.config, time.Now())
 	x.record.Rule = verdict.Rule
 	if !verdict.Allowed {
+		if verdict.Reason == decision.ReasonScope {
+			x.challengeScopes(verdict.Scopes)
+		}
 		x.refuse(audit.Denied, denied(verdict))
 		return
 	}
@@ -147,12 +150,14 @@ func (x *exchange) forget() {
 func (x *exchange) authenticate() bool {
 	principal, failure := identity.Authenticate(x.r, x.config, time.Now())
 	if failure != "" {
-		x.refuse(audit.Unauthenticated, &message.Error{
-			Status: http.StatusUnauthorized, Code: codeUnauthenticated, Message: failure.Text(), Reason: string(failure)})
+		x.refuse(audit.Unauthenticated, x.unauthenticated(failure))
 		return false
 	}
 	x.principal = principal
-	x.record.Client, x.record.KeyID, x.record.CertificateSerial = principal.Name(), principal.KeyID, principal.CertificateSerial
+	x.record.Client, x.record.KeyID, x.record.CertificateSerial = principal.ClientName(), principal.KeyID, principal.CertificateSerial
+	if principal.Token != nil {
+		x.record.Issuer, x.record.Subject = principal.Token.Issuer.Name, principal.Token.Subject
+	}
 	if principal.KeyID != "" {
 		x.gate.usage.Used(principal.KeyID, x.record.Time)
 	}
@@ -254,12 +259,12 @@ func (x *exchange) resume(opened session.Session) *message.Error {
 
 // decide judges the request by a generation of the configuration.
 func (x *exchange) decide(g *config.Generation, now time.Time) decision.Decision {
-	x.grants = g.Table.For(x.principal.Name())
+	x.grants = x.principal.Grants(g)
 	return decide(g, x.principal, x.message, now)
 }
 
 func decide(g *config.Generation, p identity.Principal, m *message.Message, now time.Time) decision.Decision {
-	grants := g.Table.For(p.Name())
+	grants := p.Grants(g)
 	if m == nil {
 		// GET and DELETE act on the session alone, like the methods that every client with a live rule may use.
 		m = &message.Message{Kind: message.Request, Method: "ping"}
@@ -314,7 +319,7 @@ func (x *exchange) refuse(d audit.Decision, e *message.Error) {
 	x.record.Reason = e.Reason
 	switch {
 	case e.Status == http.StatusUnauthorized:
-		x.w.Header().Set("WWW-Authenticate", challenge)
+		x.challenge(e)
 	case e == errBusy:
 		x.w.Header().Set("Retry-After", "1")
 	}

@@ -69,6 +69,8 @@ func denied(d decision.Decision) *message.Error {
 		e.Message = "No MCPAccessPolicy allows this client this prompt. Ask the server's owner for a rule that allows it."
 	case decision.ReasonResource:
 		e.Message = "No MCPAccessPolicy allows this client this resource. Ask the server's owner for a rule that allows it."
+	case decision.ReasonScope:
+		e.Message = "The token lacks a scope that this needs. Ask its issuer for one with the scopes that the WWW-Authenticate header names."
 	case decision.ReasonURI:
 		e.Message = "This URI is not accepted: it must have no dot segments, encoded separators or user information."
 	default:

@@ -1,5 +1,6 @@
-// Package identity says who makes a request: the client that its certificate or its API key names. Nothing is kept
-// between requests but a connection's verified certificate, which is checked again as soon as time or configuration moved.
+// Package identity says who makes a request: the client that its certificate or its API key names, the holder of its
+// token. Nothing is kept between requests but a connection's verified certificate and verified tokens, which are checked
+// again as soon as time or configuration moved.
 package identity
 
 import (
@@ -10,13 +11,19 @@ import (
 	"time"
 
 	"github.com/bartizan-dev/bartizan/internal/authproxy/config"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/decision"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/token"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 	"github.com/bartizan-dev/bartizan/internal/keys"
 )
 
-// Principal is who makes a request, and how that is known.
+// Principal is who makes a request, and how that is known: a client, the holder of a token, or a holder for whom a client
+// acts that showed its certificate.
 type Principal struct {
+	// Client is the MCPClient; zero when there is none.
 	Client gateconfig.Object
+	// Token is the verified token; nil without one.
+	Token *Token
 	// KeyID is the id of the API key; empty without one.
 	KeyID string
 	// CertificateSerial is the serial number of the client's certificate in hex; empty without one.
@@ -25,8 +32,33 @@ type Principal struct {
 	NotAfter time.Time
 }
 
-// Name is "<namespace>/<name>", as policies name clients.
-func (p Principal) Name() string { return p.Client.Namespace + "/" + p.Client.Name }
+// Token is a verified token with the rules that are for its holder.
+type Token = token.Verified[*decision.Match]
+
+// ClientName is the client as policies name it, "<namespace>/<name>"; empty when there is none.
+func (p Principal) ClientName() string {
+	if p.Client == (gateconfig.Object{}) {
+		return ""
+	}
+	return p.Client.Namespace + "/" + p.Client.Name
+}
+
+// Name tells principals apart: what is bound to one is bound to this. A client's is "<namespace>/<name>"; a token's adds the
+// issuer and the subject. Neither a client's name nor an issuer has a space.
+func (p Principal) Name() string {
+	if p.Token == nil {
+		return p.ClientName()
+	}
+	return p.ClientName() + " " + p.Token.Issuer.Issuer + " " + p.Token.Subject
+}
+
+// Grants is what the principal may do by the policy of the generation that authenticated it.
+func (p Principal) Grants(g *config.Generation) *decision.Grants {
+	if p.Token == nil {
+		return g.Table.For(p.ClientName())
+	}
+	return p.Token.Derived.For(p.ClientName())
+}
 
 // Failure is why a request has no Principal: one word of a closed list, for the audit log and metrics. The caller is
 // told only its Text.
@@ -34,45 +66,64 @@ type Failure string
 
 // The failures. No two of them for an API key can be told apart by the caller.
 const (
-	NoCredential             Failure = "no-credential"
-	CertificateRequired      Failure = "certificate-required"
-	CertificateInvalid       Failure = "certificate-invalid"
-	CertificateNotInTime     Failure = "certificate-expired"
-	CertificateOfOther       Failure = "certificate-other-servers"
-	ClientUnknown            Failure = "client-unknown"
-	CertificateNotAccepted   Failure = "certificates-disabled"
-	KeyRequired              Failure = "key-required"
-	KeyMalformed             Failure = "key-malformed"
-	KeyRepeated              Failure = "key-repeated"
-	KeyNotAccepted           Failure = "keys-disabled"
-	KeyUnknown               Failure = "key-unknown"
-	KeyWrong                 Failure = "key-wrong"
-	KeyExpired               Failure = "key-expired"
-	CredentialsContradict    Failure = "credentials-contradict"
-	credentialTextKey                = "The API key is not accepted: it must be one current key of this client, sent once, as \"Authorization: Bearer mcpk_...\" or as \"X-API-Key\"."
-	credentialTextKeyMissing         = "An API key is required beside the client certificate: send it as \"Authorization: Bearer mcpk_...\" or as \"X-API-Key\"."
-	credentialTextCert               = "The client certificate is not accepted: it must be a current one that was issued to an MCPClient for this server's namespace."
-	credentialTextRequired           = "A client certificate is required: present the one that was issued to your MCPClient for this server's namespace."
-	credentialTextNone               = "A credential is required: the API key of an MCPClient, as \"Authorization: Bearer mcpk_...\" or as \"X-API-Key\", or its client certificate."
-	credentialTextBoth               = "The API key and the client certificate must be of the same MCPClient."
+	NoCredential               Failure = "no-credential"
+	CertificateRequired        Failure = "certificate-required"
+	CertificateInvalid         Failure = "certificate-invalid"
+	CertificateNotInTime       Failure = "certificate-expired"
+	CertificateOfOther         Failure = "certificate-other-servers"
+	ClientUnknown              Failure = "client-unknown"
+	CertificateNotAccepted     Failure = "certificates-disabled"
+	KeyRequired                Failure = "key-required"
+	KeyMalformed               Failure = "key-malformed"
+	KeyRepeated                Failure = "key-repeated"
+	KeyNotAccepted             Failure = "keys-disabled"
+	KeyUnknown                 Failure = "key-unknown"
+	KeyWrong                   Failure = "key-wrong"
+	KeyExpired                 Failure = "key-expired"
+	CredentialsContradict      Failure = "credentials-contradict"
+	BearerMalformed            Failure = "bearer-malformed"
+	credentialTextKey                  = "The API key is not accepted: it must be one current key of this client, sent once, as \"Authorization: Bearer mcpk_...\" or as \"X-API-Key\"."
+	credentialTextKeyMissing           = "An API key is required beside the client certificate: send it as \"Authorization: Bearer mcpk_...\" or as \"X-API-Key\"."
+	credentialTextCert                 = "The client certificate is not accepted: it must be a current one that was issued to an MCPClient for this server's namespace."
+	credentialTextRequired             = "A client certificate is required: present the one that was issued to your MCPClient for this server's namespace."
+	credentialTextNone                 = "A credential is required: the API key of an MCPClient, as \"Authorization: Bearer mcpk_...\" or as \"X-API-Key\", or its client certificate."
+	credentialTextBoth                 = "The API key and the client certificate must be of the same MCPClient."
+	credentialTextToken                = "The token is not accepted: it must be a current one, issued for this server by an issuer that it trusts."
+	credentialTextTokenMissing         = "A token is required beside the client certificate: send it as \"Authorization: Bearer\"."
+	credentialTextTokenNone            = "A credential is required: a token of an issuer that this server trusts, as \"Authorization: Bearer\", or that of an MCPClient."
+	credentialTextOne                  = "One credential must be sent once, in one header: as \"Authorization: Bearer\" with nothing after it, or an API key as \"X-API-Key\"."
 )
 
-// Text is what the caller is told.
-func (f Failure) Text() string {
+// Text is what the caller is told by a server that accepts tokens, or does not.
+func (f Failure) Text(tokens bool) string {
 	switch f {
 	case NoCredential:
+		if tokens {
+			return credentialTextTokenNone
+		}
 		return credentialTextNone
 	case CertificateRequired:
 		return credentialTextRequired
 	case KeyRequired:
+		if tokens {
+			return credentialTextTokenMissing
+		}
 		return credentialTextKeyMissing
 	case CertificateInvalid, CertificateNotInTime, CertificateOfOther, CertificateNotAccepted, ClientUnknown:
 		return credentialTextCert
 	case CredentialsContradict:
 		return credentialTextBoth
-	default:
-		return credentialTextKey
+	case BearerMalformed:
+		return credentialTextOne
+	case KeyRepeated:
+		if tokens {
+			return credentialTextOne
+		}
 	}
+	if strings.HasPrefix(string(f), "token-") {
+		return credentialTextToken
+	}
+	return credentialTextKey
 }
 
 // Authenticate returns who makes the request by a generation of the configuration at a time, or why nobody does. An
@@ -93,20 +144,28 @@ func Authenticate(r *http.Request, g *config.Generation, now time.Time) (Princip
 	} else if mode == gateconfig.Required {
 		return Principal{}, CertificateRequired
 	}
-	text, found, failure := apiKey(r.Header)
+	text, is, failure := sent(r.Header, len(g.Authentication.Tokens) > 0)
 	if failure != "" {
 		return Principal{}, failure
 	}
-	if !found {
-		switch {
-		case !hasCertificate:
-			return Principal{}, NoCredential
-		case mode == gateconfig.Required && g.Authentication.APIKeys == gateconfig.Enabled:
-			// A demanded certificate stands beside the key, not in its place: only Optional offers the choice.
-			return Principal{}, KeyRequired
-		}
-		return p, ""
+	switch is {
+	case aKey:
+		return p.withKey(text, g, now)
+	case aToken:
+		return p.withToken(text, g, now)
 	}
+	switch {
+	case !hasCertificate:
+		return Principal{}, NoCredential
+	case mode == gateconfig.Required && (g.Authentication.APIKeys == gateconfig.Enabled || len(g.Authentication.Tokens) > 0):
+		// A demanded certificate stands beside a key or a token, not in its place: only Optional offers the choice.
+		return Principal{}, KeyRequired
+	}
+	return p, ""
+}
+
+// withKey adds a key to what the certificate says. Both must say the same.
+func (p Principal) withKey(text string, g *config.Generation, now time.Time) (Principal, Failure) {
 	if g.Authentication.APIKeys != gateconfig.Enabled {
 		return Principal{}, KeyNotAccepted
 	}
@@ -114,32 +173,79 @@ func Authenticate(r *http.Request, g *config.Generation, now time.Time) (Princip
 	if failure != "" {
 		return Principal{}, failure
 	}
-	if hasCertificate && key.Client != p.Client {
+	if p.CertificateSerial != "" && key.Client != p.Client {
 		return Principal{}, CredentialsContradict
 	}
-	if p.NotAfter.IsZero() || key.NotAfter.Before(p.NotAfter) {
-		p.NotAfter = key.NotAfter
-	}
 	p.Client, p.KeyID = key.Client, id
-	return p, ""
+	return p.until(key.NotAfter), ""
 }
 
-// apiKey returns the API key that the headers carry. Anything else in Authorization is refused, not ignored.
-func apiKey(h http.Header) (text string, found bool, failure Failure) {
+// withToken adds a token to what the certificate says: who acts, and for whom.
+func (p Principal) withToken(text string, g *config.Generation, now time.Time) (Principal, Failure) {
+	verified, known := g.Tokens.Known(text, now)
+	if !known {
+		var failure token.Failure
+		if verified, failure = g.Tokens.Verify(text, now); failure != "" {
+			return Principal{}, Failure(failure)
+		}
+	}
+	if p.Client == Operator {
+		return Principal{}, CredentialsContradict // it acts for nobody
+	}
+	p.Token = verified
+	return p.until(verified.NotAfter), ""
+}
+
+func (p Principal) until(end time.Time) Principal {
+	if p.NotAfter.IsZero() || end.Before(p.NotAfter) {
+		p.NotAfter = end
+	}
+	return p
+}
+
+// kind is what a header carries.
+type kind uint8
+
+const (
+	nothing kind = iota
+	aKey
+	aToken
+)
+
+// sent returns the API key or the token that the headers carry. Anything else in Authorization is refused, not ignored.
+func sent(h http.Header, tokens bool) (text string, is kind, failure Failure) {
 	authorization, direct := h["Authorization"], h["X-Api-Key"]
 	switch {
 	case len(authorization)+len(direct) == 0:
-		return "", false, ""
+		return "", nothing, ""
 	case len(authorization)+len(direct) > 1:
-		return "", false, KeyRepeated
+		return "", nothing, KeyRepeated
 	case len(direct) == 1:
-		return direct[0], true, ""
+		return direct[0], aKey, ""
 	}
 	scheme, text, ok := strings.Cut(authorization[0], " ")
-	if !ok || !strings.EqualFold(scheme, "Bearer") {
-		return "", false, KeyMalformed
+	bearer := strings.EqualFold(scheme, "Bearer")
+	switch {
+	case tokens && bearer && strings.HasPrefix(text, keys.Prefix):
+		return text, aKey, ""
+	case tokens && bearer && !isCredentials(text):
+		return "", nothing, BearerMalformed
+	case tokens && bearer:
+		return text, aToken, ""
+	case tokens:
+		return "", nothing, NoCredential
+	case !ok || !bearer:
+		return "", nothing, KeyMalformed
 	}
-	return text, true, ""
+	return text, aKey, ""
+}
+
+// isCredentials says whether the text is a b64token (RFC 6750, section 2.1).
+func isCredentials(text string) bool {
+	text = strings.TrimRight(text, "=")
+	return text != "" && !strings.ContainsFunc(text, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-._~+/", r)
+	})
 }
 
 func verifyKey(text string, g *config.Generation, now time.Time) (string, config.Key, Failure) {

@@ -55,7 +55,7 @@ func FuzzHeaders(f *testing.F) {
 		values := append(append([]string{}, h["Authorization"]...), h["X-Api-Key"]...)
 		want := len(values) == 1 && (h.Get("X-Api-Key") == key ||
 			len(h["Authorization"]) == 1 && strings.EqualFold(values[0][:min(7, len(values[0]))], "Bearer ") && values[0][min(7, len(values[0])):] == key)
-		if (failure == "") != want || (failure == "") != (p.Name() == "agents/alice") || (failure != "" && failure.Text() == "") {
+		if (failure == "") != want || (failure == "") != (p.Name() == "agents/alice") || (failure != "" && failure.Text(false) == "") {
 			t.Errorf("%q: %+v, %q", h, p, failure)
 		}
 	})

@@ -20,6 +20,7 @@ var (
 	errHost       = &Refusal{http.StatusForbidden, "This host name is not served here. Use the URL in the MCPServer's status.", "host"}
 	errOrigin     = &Refusal{http.StatusForbidden, "This origin may not call. The MCPServer's endpoint.origins lists those that may.", "origin"}
 	errVerb       = &Refusal{http.StatusMethodNotAllowed, "Only POST, and GET and DELETE within a session, are served here.", "verb"}
+	errOpenVerb   = &Refusal{http.StatusMethodNotAllowed, "The metadata is read with GET.", "verb"}
 	errPath       = &Refusal{http.StatusNotFound, "Nothing is served at this path. Use the URL in the MCPServer's status.", "path"}
 	errQuery      = &Refusal{http.StatusBadRequest, "A query is not accepted.", "query"}
 	errUpgrade    = &Refusal{http.StatusBadRequest, "A change of protocol is not accepted.", "upgrade"}
@@ -54,12 +55,8 @@ var variants = func() map[string]bool {
 // Check judges what comes before the message: who is addressed, from where, and whether the headers have one reading. It
 // returns nil when the request may go on. It needs no credential.
 func Check(r *http.Request, g *config.Generation) *Refusal {
-	// Host and Origin come first: a page in a browser learns nothing else.
-	if !g.AcceptsHost(strings.ToLower(r.Host)) {
-		return errHost
-	}
-	if origins := r.Header["Origin"]; len(origins) > 1 || (len(origins) == 1 && !g.AcceptsOrigin(origins[0])) {
-		return errOrigin
+	if refusal := checkOrigin(r, g); refusal != nil {
+		return refusal
 	}
 	switch r.Method {
 	case http.MethodPost, http.MethodGet, http.MethodDelete:
@@ -97,6 +94,33 @@ func Check(r *http.Request, g *config.Generation) *Refusal {
 	}
 	if !accepts(r.Header, "application/json") || !accepts(r.Header, "text/event-stream") {
 		return errAccept
+	}
+	return nil
+}
+
+// CheckWellKnown judges a request for metadata, which is open to everybody who addresses the server.
+func CheckWellKnown(r *http.Request, g *config.Generation) *Refusal {
+	if refusal := checkOrigin(r, g); refusal != nil {
+		return refusal
+	}
+	switch {
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		return errOpenVerb
+	case r.URL.RawQuery != "" || r.URL.ForceQuery:
+		return errQuery
+	case r.ContentLength != 0 || len(r.TransferEncoding) > 0:
+		return errBody
+	}
+	return checkHeaders(r.Header)
+}
+
+// checkOrigin comes first: a page in a browser learns nothing else.
+func checkOrigin(r *http.Request, g *config.Generation) *Refusal {
+	if !g.AcceptsHost(strings.ToLower(r.Host)) {
+		return errHost
+	}
+	if origins := r.Header["Origin"]; len(origins) > 1 || (len(origins) == 1 && !g.AcceptsOrigin(origins[0])) {
+		return errOrigin
 	}
 	return nil
 }

@@ -77,6 +77,9 @@ func (r *Reporter) Status(ctx context.Context) gatestatus.Status {
 	s.Generation = g.Generation
 	s.CertificateSerial = g.Certificate.Leaf.SerialNumber.Text(16)
 	s.CertificateNotAfter = g.Certificate.Leaf.NotAfter.UTC()
+	for _, unknown := range g.Tokens.Unknown() {
+		s.UnknownKeys = append(s.UnknownKeys, gatestatus.UnknownKey(unknown))
+	}
 	for _, client := range g.Clients {
 		for _, key := range client.Keys {
 			s.Keys = append(s.Keys, gatestatus.Key{ID: key.ID, LastUsed: r.Usage.last(key.ID)})
