@@ -217,6 +217,17 @@ func (g *Grants) Live(now time.Time) bool {
 	return g != nil && slices.ContainsFunc(g.rules, func(r *rule) bool { return r.live(now) })
 }
 
+// MayMethod says whether a rule allows the method, which has no target, if need be after the token was given more scopes.
+func (g *Grants) MayMethod(name string, now time.Time) bool {
+	return g != nil && slices.ContainsFunc(g.methods[name], func(r *rule) bool { return r.live(now) })
+}
+
+// MayComplete says whether there is anything that the client may have completed.
+func (g *Grants) MayComplete(now time.Time) bool {
+	live := func(p grant) bool { return p.rule.live(now) }
+	return g != nil && (slices.ContainsFunc(g.prompts.all, live) || slices.ContainsFunc(g.resources.all, live))
+}
+
 // MayTool says whether the tool may be called, if need be after the token was given more scopes: a caller can ask for those
 // only for what it can see.
 func (g *Grants) MayTool(name string, now time.Time) bool {

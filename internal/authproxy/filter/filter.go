@@ -33,9 +33,10 @@ var (
 	envelope = strictjson.Closed("jsonrpc", "id", "method", "params", "result", "error")
 	// The known names are those that are read here: an answer has whatever else its server likes.
 	result = strictjson.Open("tools", "prompts", "resources", "resourceTemplates", "cacheScope", "ttlMs", "resultType",
-		"protocolVersion", "supportedVersions")
-	element = strictjson.Open("name", "uri", "uriTemplate")
-	update  = strictjson.Open("uri")
+		"protocolVersion", "supportedVersions", "capabilities")
+	capabilities = strictjson.Open("logging", "completions", "tasks", "tools", "prompts", "resources")
+	element      = strictjson.Open("name", "uri", "uriTemplate")
+	update       = strictjson.Open("uri")
 )
 
 // Answer returns the filtered form of one JSON-RPC message that the server sent in answer to m: the body of a JSON
@@ -278,6 +279,12 @@ func (a *answer) scanResult(s *strictjson.Scanner) []byte {
 				out = append(out, ',')
 				continue
 			}
+		case "capabilities":
+			if a.m == nil || a.m.Method == "server/discover" || a.m.Method == "initialize" {
+				out = a.scanCapabilities(s, append(out, `"capabilities":`...))
+				out = append(out, ',')
+				continue
+			}
 		case "tools":
 			field, may = "name", a.g.MayTool
 		case "prompts":
@@ -309,6 +316,30 @@ func (a *answer) scanResult(s *strictjson.Scanner) []byte {
 		out = out[:n]
 	}
 	return append(out, '}')
+}
+
+// scanCapabilities appends the server's capabilities but for those of which the client may use nothing: clients take one
+// that is there as leave to use it, and some give up when that is refused. Lists are everyone's, so what has one stays.
+func (a *answer) scanCapabilities(s *strictjson.Scanner, out []byte) []byte {
+	out = append(out, '{')
+	for s.Enter('{', capabilities); s.Member(); {
+		may := true
+		switch string(s.Name()) {
+		case "logging":
+			may = a.g.MayMethod("logging/setLevel", a.now)
+		case "completions":
+			may = a.g.MayComplete(a.now)
+		case "tasks":
+			may = false
+		}
+		start := len(out)
+		out = append(append(append(out, '"'), s.Name()...), `":`...)
+		out = append(strictjson.Compact(out, s.Skip()), ',')
+		if !may {
+			out = out[:start]
+		}
+	}
+	return append(bytes.TrimSuffix(out, []byte(",")), '}')
 }
 
 // scanList appends the list with those elements only that the client may use.

@@ -63,6 +63,10 @@ func TestAnswer(t *testing.T) {
 		{"another list in the answer", legacy("prompts/list"), answered(`{"prompts":[],"tools":[{"name":"drop"},{"name":"get_a"}]}`), answered(`{"prompts":[],"tools":[{"name":"get_a"}]}`)},
 		{"discover", modern("server/discover"), answered(`{"resultType":"complete","capabilities":{"tools":{}},"cacheScope":"public","ttlMs":3600000}`), answered(`{"resultType":"complete","capabilities":{"tools":{}},"cacheScope":"private","ttlMs":60000}`)},
 		{"read", modern("resources/read"), answered(`{"contents":[{"uri":"x","text":"t"}],"resultType":"complete","ttlMs":1,"cacheScope":"public"}`), answered(`{"contents":[{"uri":"x","text":"t"}],"resultType":"complete","cacheScope":"private","ttlMs":1}`)},
+		{"capabilities that the client may use", legacy("initialize"), answered(`{"protocolVersion":"2025-11-25","capabilities":{"logging":{},"tools":{"listChanged": true},"completions":{},"tasks":{"list":{}},"experimental":{"a b":{}}}}`), answered(`{"protocolVersion":"2025-11-25","capabilities":{"tools":{"listChanged":true},"completions":{},"experimental":{"a b":{}}}}`)},
+		{"capabilities that the client may use, discovered", modern("server/discover"), answered(`{"capabilities":{"logging":{},"prompts":{}},"ttlMs":0}`), answered(`{"capabilities":{"prompts":{}},"cacheScope":"private","ttlMs":0}`)},
+		{"capabilities in a resumed stream", nil, `{"jsonrpc":"2.0","id":"q","result":{"capabilities":{"logging":{}}}}`, `{"jsonrpc":"2.0","id":"q","result":{"capabilities":{}}}`},
+		{"capabilities in content", modern("tools/call"), answered(`{"capabilities":{"logging":{}}}`), answered(`{"capabilities":{"logging":{}}}`)},
 		{"what is called a list where none is", legacy("initialize"), answered(`{"protocolVersion":"2025-11-25","tools":["drop"]}`), answered(`{"protocolVersion":"2025-11-25","tools":["drop"]}`)},
 		{"input required", modern("resources/read"), answered(`{"resultType":"input_required","inputRequests":{"a b":{"method":"roots/list"}}}`), answered(`{"resultType":"input_required","inputRequests":{"a b":{"method":"roots/list"}}}`)},
 		{"an escaped result type", modern("resources/read"), answered(`{"resultType":"\u0063omplete\""}`), answered(`{"resultType":"\u0063omplete\""}`)},
@@ -90,6 +94,31 @@ func TestAnswer(t *testing.T) {
 		if tc.want == "" && got != nil {
 			t.Errorf("%s: not nil", tc.name)
 		}
+	}
+}
+
+// TestCapabilitiesFollowTheGrants: what a client is told that the server can do, it may do.
+func TestCapabilitiesFollowTheGrants(t *testing.T) {
+	for want, rule := range map[string]policy.Rule{
+		`{"tools":{}}`:                  {Tools: []string{"a"}},
+		`{"logging":{},"tools":{}}`:     {Methods: []string{"logging/setLevel"}},
+		`{"tools":{},"completions":{}}`: {Resources: []string{"file:///a"}},
+	} {
+		rule.ID, rule.Clients = "p/0", []string{"a/bot"}
+		table, err := decision.Compile(policy.Policy{Rules: []policy.Rule{rule}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range []*message.Message{legacy("initialize"), modern("server/discover")} {
+			got, err := Answer(m, table.For("a/bot"), lowest, now, []byte(answered(`{"protocolVersion":"2025-11-25","capabilities":{"logging":{},"tools":{},"completions":{}}}`)))
+			if err != nil || !strings.Contains(string(got), `"capabilities":`+want) {
+				t.Errorf("%s: %v %s, want %s", m.Method, err, got, want)
+			}
+		}
+	}
+	_, err := Answer(legacy("initialize"), grants(t), lowest, now, []byte(answered(`{"protocolVersion":"2025-11-25","capabilities":{"Logging":{}}}`)))
+	if !errors.Is(err, strictjson.ErrVariant) {
+		t.Errorf("a variant of a capability's name: %v", err)
 	}
 }
 
