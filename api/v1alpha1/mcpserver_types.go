@@ -116,6 +116,9 @@ type MCPServerSpec struct {
 	// +kubebuilder:default={}
 	// +optional
 	Limits *Limits `json:"limits,omitempty"`
+	// audit says what the gates' audit logs have of the arguments of calls.
+	// +optional
+	Audit *Audit `json:"audit,omitempty"`
 }
 
 // EnvVar is one environment variable, with exactly one source.

@@ -42,7 +42,7 @@ func command(out, log io.Writer) *cobra.Command {
 	}
 	root.SetOut(out)
 	root.SetErr(log)
-	root.AddCommand(serveCommand(out, log), drainCommand(), versionCommand(out))
+	root.AddCommand(serveCommand(out, log), drainCommand(), auditCommand(out), versionCommand(out))
 	return root
 }
 

@@ -90,6 +90,8 @@ type Config struct {
 	// Clients are the callers that exist and that both sides agreed to, sorted by namespace and name. Any other caller
 	// is unknown, whatever certificate it shows.
 	Clients []Client `json:"clients"`
+	// Audit says what the audit log has of the arguments of calls.
+	Audit Audit `json:"audit,omitzero"`
 	// Policy is the compiled access policy: what is not allowed here is denied.
 	Policy policy.Policy `json:"policy"`
 }
@@ -128,6 +130,24 @@ type Limits struct {
 	RequestBytes int64 `json:"requestBytes"`
 	// Depth bounds the nesting of a request's JSON.
 	Depth int `json:"depth"`
+}
+
+// Arguments says what the audit log has of the arguments of calls.
+type Arguments string
+
+// What the audit log can have of arguments.
+const (
+	// ArgumentsNone is nothing, ArgumentsHash a keyed hash, ArgumentsFull all but what looks like a secret.
+	ArgumentsNone Arguments = "None"
+	ArgumentsHash Arguments = "Hash"
+	ArgumentsFull Arguments = "Full"
+)
+
+// Audit says what the audit log has of the arguments of calls; empty stands for ArgumentsNone.
+type Audit struct {
+	Arguments Arguments `json:"arguments,omitempty"`
+	// Redact are parts of names of members whose values ArgumentsFull does not show, beside those that it never shows.
+	Redact []string `json:"redact,omitempty"`
 }
 
 // Authentication says which credentials are accepted (Enabled, Optional) or demanded (Required). A demanded certificate

@@ -123,6 +123,11 @@ func (c *Config) validate() error {
 	if err := validateClients(c.Clients); err != nil {
 		return err
 	}
+	switch c.Audit.Arguments {
+	case "", ArgumentsNone, ArgumentsHash, ArgumentsFull:
+	default:
+		return errors.New("audit.arguments: not None, Hash or Full")
+	}
 	for i, rule := range c.Policy.Rules {
 		if rule.ID == "" {
 			return fmt.Errorf("policy.rules[%d].id: empty", i)

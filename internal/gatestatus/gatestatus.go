@@ -22,6 +22,8 @@ type Status struct {
 	CertificateNotAfter time.Time `json:"certificateNotAfter,omitzero"`
 	// UpstreamReady says whether the server accepts connections.
 	UpstreamReady bool `json:"upstreamReady"`
+	// Audit is the last line of the audit log; nil before the first.
+	Audit *AuditHead `json:"audit,omitempty"`
 	// Keys are the accepted API keys, by id.
 	Keys []Key `json:"keys,omitempty"`
 	// UnknownKeys are the issuers in whose name tokens came that are signed with a key which is not in the configuration in
@@ -30,6 +32,12 @@ type Status struct {
 	// Listeners are sockets in the pod's network namespace that listen on an address other than loopback and are not the
 	// gate's own, as "address:port", sorted, at most 32; "unknown" alone when the gate cannot see them.
 	Listeners []string `json:"listeners,omitempty"`
+}
+
+// AuditHead names a line of the audit log of a boot: its place, and the hex SHA-256 of its bytes.
+type AuditHead struct {
+	Seq  uint64 `json:"seq"`
+	Hash string `json:"hash"`
 }
 
 // Key is one accepted API key and when this gate last accepted it.

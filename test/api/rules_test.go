@@ -54,6 +54,9 @@ var rules = []struct {
 	{"environment variable twice", "server", `spec: {env: [{name: A, value: a}, {name: A, value: b}]}`, []string{
 		`spec.env[1]: Duplicate value: {"name":"A"}`,
 	}},
+	{"redaction of what is not shown", "server", `spec: {audit: {redact: [iban]}}`, []string{
+		`spec.audit: Invalid value: audit.redact is for arguments: Full; otherwise no argument is shown`,
+	}},
 	{"both rules and a ServiceAccount", "server", `spec: {kubernetesAccess: {serviceAccountName: mine, rules: [{apiGroups: [''], resources: [pods], verbs: [get]}]}}`, []string{
 		`spec.kubernetesAccess: Invalid value: set exactly one of rules and serviceAccountName`,
 	}},

@@ -2,6 +2,7 @@ package manifests
 
 import (
 	"cmp"
+	"slices"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
@@ -43,6 +44,17 @@ func depth(s *v1alpha1.MCPServer) int {
 		return 64
 	}
 	return int(cmp.Or(s.Spec.Limits.Depth, 64))
+}
+
+// audit is nothing where the spec asks for nothing.
+func audit(s *v1alpha1.MCPServer) gateconfig.Audit {
+	spec := s.Spec.Audit
+	if spec == nil || spec.Arguments == v1alpha1.AuditArgumentsNone {
+		return gateconfig.Audit{}
+	}
+	redact := slices.Clone(spec.Redact)
+	slices.Sort(redact)
+	return gateconfig.Audit{Arguments: gateconfig.Arguments(spec.Arguments), Redact: redact}
 }
 
 // tlsSpec is the spec's part about the serving certificate, with its defaults.

@@ -47,6 +47,7 @@ func GateConfig(server *v1alpha1.MCPServer, clusterDomain string, who access.Res
 		Authorities:    who.Authorities,
 		Status:         status,
 		Clients:        who.Clients,
+		Audit:          audit(server),
 		Policy:         who.Policy,
 	}, nil
 }

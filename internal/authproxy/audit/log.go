@@ -1,8 +1,13 @@
 package audit
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"io"
+	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // ErrClosed is returned for a record that came after Close.
@@ -16,53 +21,124 @@ const (
 )
 
 // Log writes records. One goroutine writes; callers wait until their record is written, and share a write when several
-// wait. A sink that stalls blocks every caller: nothing is answered that is not in the log.
+// wait. A sink that stalls blocks every caller: nothing is answered that is not in the log, but for the requests that a
+// KindRepeated line counts.
 type Log struct {
-	sink    io.Writer
-	ring    chan entry
+	options Options
+	ring    chan *entry
 	closing chan struct{}
 	closed  chan struct{}
+	floods  floods
+	chain   chain
+	lines   [4]atomic.Uint64
+	failed  atomic.Uint64
+
+	mu    sync.Mutex // guards what follows, the last line that was written
+	begun bool
+	seq   uint64
+	hash  [32]byte
 }
 
+// Options are what a Log is told.
+type Options struct {
+	// Sink is where the lines go.
+	Sink io.Writer
+	// Server and Boot are those of every line.
+	Server, Boot string
+	// Remember is told the last line about every second and at the end, if there is another; nil goes without.
+	Remember func(Head)
+	// Now is the time, time.Now when nil.
+	Now func() time.Time
+}
+
+// entry is a line that waits to be written.
 type entry struct {
+	kind    Kind
 	line    []byte
-	written chan<- error
+	written chan error
 }
 
-// NewLog returns a running Log.
-func NewLog(sink io.Writer) *Log {
-	l := &Log{sink: sink, ring: make(chan entry, ringSize), closing: make(chan struct{}), closed: make(chan struct{})}
+var entries = sync.Pool{New: func() any { return &entry{written: make(chan error, 1)} }}
+
+// NewLog returns a running Log. Begin is to be called before it is used.
+func NewLog(options Options) *Log {
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	l := &Log{options: options, ring: make(chan *entry, ringSize), closing: make(chan struct{}), closed: make(chan struct{})}
+	l.floods.by = map[flood]*tally{}
 	go l.run()
 	return l
 }
 
-// Write returns once the record is written, or with the error that kept it from being.
-func (l *Log) Write(r Record) error {
-	line, err := r.line()
-	if err != nil {
-		return err
+// Begin writes the first line of the boot, which names the last lines of earlier boots that are known elsewhere.
+func (l *Log) Begin(known []Head) error {
+	return l.write(&Record{Kind: KindBoot, Known: known, Time: l.options.Now()})
+}
+
+// Write returns once the record is written, or counted as a repeated one, or with the error that kept it from being.
+func (l *Log) Write(r *Record) error {
+	r.Kind = KindRequest
+	if l.floods.counts(r, l.options.Now()) {
+		return nil
 	}
-	written := make(chan error, 1)
+	return l.write(r)
+}
+
+func (l *Log) write(r *Record) error {
+	r.Server, r.Boot = l.options.Server, l.options.Boot
+	e := entries.Get().(*entry)
+	e.kind, e.line = r.Kind, r.append(e.line[:0])
 	select {
-	case l.ring <- entry{line: line, written: written}:
+	case l.ring <- e:
 	case <-l.closing:
 		return ErrClosed
 	}
+	var err error
 	select {
-	case err := <-written:
-		return err
+	case err = <-e.written:
 	case <-l.closed:
 		// The last records may have been written between the two.
 		select {
-		case err := <-written:
-			return err
+		case err = <-e.written:
 		default:
 			return ErrClosed
 		}
 	}
+	entries.Put(e)
+	return err
 }
 
-// Close writes what waits and ends the Log. It is called once.
+// Head is the last line that was written; false without one.
+func (l *Log) Head() (Head, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.begun {
+		return Head{}, false
+	}
+	return Head{Boot: l.options.Boot, Seq: l.seq, Hash: hex.EncodeToString(l.hash[:])}, true
+}
+
+// Lines returns how many lines of a kind were written, and Lost how many could not be.
+func (l *Log) Lines(kind Kind) uint64 { return l.lines[kind.index()].Load() }
+
+// Lost returns how many lines could not be written.
+func (l *Log) Lost() uint64 { return l.failed.Load() }
+
+func (k Kind) index() int {
+	switch k {
+	case KindRequest:
+		return 0
+	case KindRepeated:
+		return 1
+	case KindBoot:
+		return 2
+	default:
+		return 3
+	}
+}
+
+// Close writes what waits and what was counted, and ends the Log. It is called once.
 func (l *Log) Close() {
 	close(l.closing)
 	<-l.closed
@@ -70,38 +146,166 @@ func (l *Log) Close() {
 
 func (l *Log) run() {
 	defer close(l.closed)
+	remembered := Head{}
+	remember := func() {
+		if head, ok := l.Head(); ok && l.options.Remember != nil && head != remembered {
+			l.options.Remember(head)
+			remembered = head
+		}
+	}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
 	for {
 		select {
 		case first := <-l.ring:
-			l.write(first)
+			l.flush(first)
+		case <-tick.C:
+			l.repeated(l.floods.over(l.options.Now(), false))
+			remember()
 		case <-l.closing:
 			for {
 				select {
 				case first := <-l.ring:
-					l.write(first)
+					l.flush(first)
+					continue
 				default:
-					return
 				}
+				l.repeated(l.floods.over(l.options.Now(), true))
+				remember()
+				return
 			}
 		}
 	}
 }
 
-// write writes an entry and those that wait behind it.
-func (l *Log) write(first entry) {
-	lines, waiting := first.line, []chan<- error{first.written}
+// repeated writes lines for requests that were counted.
+func (l *Log) repeated(records []Record) {
+	for i := range records {
+		r := &records[i]
+		r.Server, r.Boot = l.options.Server, l.options.Boot
+		l.flush(&entry{kind: KindRepeated, line: r.append(nil), written: make(chan error, 1)})
+	}
+}
+
+// flush writes an entry and those that wait behind it.
+func (l *Log) flush(first *entry) {
+	c := &l.chain
+	c.begin(l)
+	c.add(first)
 collect:
-	for len(lines) < batch {
+	for len(c.text) < batch {
 		select {
 		case next := <-l.ring:
-			lines = append(lines, next.line...)
-			waiting = append(waiting, next.written)
+			c.add(next)
 		default:
 			break collect
 		}
 	}
-	_, err := l.sink.Write(lines)
-	for _, written := range waiting {
-		written <- err
+	n, err := l.options.Sink.Write(c.text)
+	if err == nil && n < len(c.text) {
+		err = io.ErrShortWrite
+	}
+	c.end(l, n, err)
+}
+
+// chain makes the lines of one write, and knows what the last line was.
+type chain struct {
+	// next is the place of the next line, last the hash of the last.
+	next uint64
+	last [32]byte
+	// lost are the lines that could not be written since; torn says that a part of one was.
+	lost uint64
+	torn bool
+
+	text  []byte
+	lines []line
+}
+
+// line is a line of the write: where it ends, its hash, and who waits for it; nobody for a line of the Log's own.
+type line struct {
+	end   int
+	hash  [32]byte
+	kind  Kind
+	entry *entry
+}
+
+// begin starts a write with the lines that are the Log's own.
+func (c *chain) begin(l *Log) {
+	c.text, c.lines = c.text[:0], c.lines[:0]
+	if c.torn {
+		c.text = append(c.text, '\n')
+	}
+	if c.lost == 0 {
+		return
+	}
+	gap := Record{Kind: KindGap, Time: l.options.Now(), Server: l.options.Server, Boot: l.options.Boot, Lost: c.lost}
+	c.text = gap.append(c.text)
+	c.place(KindGap, nil)
+}
+
+func (c *chain) add(e *entry) {
+	c.text = append(c.text, e.line...)
+	c.place(e.kind, e)
+}
+
+// place ends the line that text ends with.
+func (c *chain) place(kind Kind, e *entry) {
+	start, prev := 0, c.last
+	if n := len(c.lines); n > 0 {
+		start, prev = c.lines[n-1].end, c.lines[n-1].hash
+	} else if c.torn {
+		start = 1
+	}
+	c.text = appendPlace(c.text, c.next+uint64(len(c.lines)), prev)
+	c.lines = append(c.lines, line{end: len(c.text), hash: sha256.Sum256(c.text[start : len(c.text)-1]), kind: kind, entry: e})
+}
+
+// end takes in what became of the write: n bytes of it were written.
+func (c *chain) end(l *Log, n int, err error) {
+	whole := 0
+	for whole < len(c.lines) && c.lines[whole].end <= n {
+		whole++
+	}
+	if err == nil {
+		whole = len(c.lines)
+	}
+	for i := range c.lines[:whole] {
+		written := &c.lines[i]
+		l.lines[written.kind.index()].Add(1)
+		if written.kind == KindGap {
+			// Whatever else is lost in this write is counted below.
+			c.lost = 0
+		}
+	}
+	if whole > 0 {
+		c.next += uint64(whole)
+		c.last = c.lines[whole-1].hash
+		c.torn = false
+		l.mu.Lock()
+		l.begun, l.seq, l.hash = true, c.next-1, c.last
+		l.mu.Unlock()
+	}
+	if err != nil {
+		begun := 0
+		if whole > 0 {
+			begun = c.lines[whole-1].end
+		}
+		c.torn = c.torn || n > begun
+	}
+	for i := range c.lines {
+		e := c.lines[i].entry
+		if i >= whole && c.lines[i].kind != KindGap {
+			c.lost++
+			l.failed.Add(1)
+		}
+		if e == nil {
+			continue
+		}
+		if i < whole {
+			e.written <- nil
+		} else {
+			e.written <- err
+		}
+		c.lines[i].entry = nil
 	}
 }

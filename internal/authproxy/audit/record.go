@@ -1,18 +1,25 @@
-// Package audit writes one JSON line for each request, allowed or not, before the request is answered.
+// Package audit writes one JSON line for each request, allowed or not, before the request is answered. The lines of a boot
+// of the gate are a chain: each one names the hash of the one before it. docs/audit.md says what each member means.
 package audit
 
 import (
 	"encoding/json"
 	"time"
-	"unicode/utf16"
-	"unicode/utf8"
 )
 
-// Bounds on what a caller chooses, in bytes; longer values are cut and end in "…".
+// Kind is the kind of a line.
+type Kind string
+
+// The kinds of lines.
 const (
-	maxMethod = 128
-	maxName   = 256
-	maxTarget = 8
+	// KindRequest is one request.
+	KindRequest Kind = "request"
+	// KindRepeated stands for requests that were refused and are equal to one that has a line of its own.
+	KindRepeated Kind = "repeated"
+	// KindBoot is the first line of a boot of the gate.
+	KindBoot Kind = "boot"
+	// KindGap says that lines could not be written. Their requests were not answered.
+	KindGap Kind = "gap"
 )
 
 // Decision is what became of a request.
@@ -32,17 +39,18 @@ const (
 	Failed Decision = "failed"
 )
 
-// Record is one line of the audit log. It holds no argument, no credential and no answer.
+// Record is what one line of the audit log says. It holds no credential and no answer.
 type Record struct {
-	// Time is when the request arrived, in UTC.
+	Kind Kind `json:"kind"`
+	// Time is when the request arrived, in UTC; of a KindRepeated line, the first one that it stands for.
 	Time time.Time `json:"time"`
 	// Server is the MCPServer, as "<namespace>/<name>".
 	Server string `json:"server"`
 	// Boot is the random id of the gate's process, and Generation the configuration in force; empty without one.
 	Boot       string `json:"boot"`
-	Generation string `json:"generation"`
-	// Source is the address that the connection came from.
-	Source string `json:"source"`
+	Generation string `json:"generation,omitempty"`
+	// Source is the address that the connection came from; of a KindRepeated line without the port.
+	Source string `json:"source,omitempty"`
 	// Client is the MCPClient, as "<namespace>/<name>"; empty when unauthenticated or when a token stands alone.
 	Client string `json:"client,omitempty"`
 	// Issuer and Subject are the holder of the token: the name of its issuer in the MCPServer, and the token's "sub".
@@ -52,18 +60,23 @@ type Record struct {
 	KeyID             string `json:"keyID,omitempty"`
 	CertificateSerial string `json:"certificateSerial,omitempty"`
 	// Verb is the HTTP method.
-	Verb string `json:"verb"`
+	Verb string `json:"verb,omitempty"`
 	// Method is the JSON-RPC method, as far as the message could be read.
 	Method string `json:"method,omitempty"`
 	// Targets are what the message asks for.
 	Targets []Target `json:"targets,omitempty"`
+	// Arguments are the arguments of the call, redacted; ArgumentsCut their beginning where they are too long for a line;
+	// ArgumentsHash their keyed hash. At most one of them is there, as spec.audit.arguments says.
+	Arguments     json.RawMessage `json:"arguments,omitempty"`
+	ArgumentsCut  string          `json:"argumentsCut,omitempty"`
+	ArgumentsHash string          `json:"argumentsHash,omitempty"`
 	// Decision is what became of the request; Rule the rule of the policy that allowed it, Reason a fixed word for why
 	// it was not.
-	Decision Decision `json:"decision"`
+	Decision Decision `json:"decision,omitempty"`
 	Rule     string   `json:"rule,omitempty"`
 	Reason   string   `json:"reason,omitempty"`
 	// Status is the HTTP status of the answer.
-	Status int `json:"status"`
+	Status int `json:"status,omitempty"`
 	// RequestBytes is the length of the request's body, AnswerBytes of the answer's; AnswerBytes is absent where the
 	// answer is streamed, since the line is written before it.
 	RequestBytes int64  `json:"requestBytes"`
@@ -72,6 +85,17 @@ type Record struct {
 	DurationMicroseconds int64 `json:"durationMicroseconds"`
 	// TraceID is the W3C trace id that the caller sent.
 	TraceID string `json:"traceID,omitempty"`
+	// Count is how many requests a KindRepeated line stands for, Until when the last of them arrived; Lost is how many
+	// lines a KindGap could not be written.
+	Count uint64    `json:"count,omitempty"`
+	Until time.Time `json:"until,omitzero"`
+	Lost  uint64    `json:"lost,omitempty"`
+	// Known are the last lines of earlier boots that were known elsewhere when a KindBoot line was written.
+	Known []Head `json:"known,omitempty"`
+	// Seq is the line's place in its boot, from 0; Prev is the hex SHA-256 of the line before it, of all its bytes but the
+	// line feed, and zeros in the first.
+	Seq  uint64 `json:"seq"`
+	Prev string `json:"prev"`
 }
 
 // Target is one thing that a message asks for.
@@ -81,62 +105,9 @@ type Target struct {
 	Name string `json:"name"`
 }
 
-// line returns the record as one line of ASCII: what a caller sent can neither break a line nor steer a terminal.
-func (r Record) line() ([]byte, error) {
-	r.Time = r.Time.UTC()
-	r.Verb = cut(r.Verb, maxMethod)
-	r.Method = cut(r.Method, maxMethod)
-	targets := r.Targets
-	r.Targets = nil
-	for _, target := range targets[:min(len(targets), maxTarget)] {
-		r.Targets = append(r.Targets, Target{Kind: target.Kind, Name: cut(target.Name, maxName)})
-	}
-	text, err := json.Marshal(r)
-	if err != nil {
-		return nil, err
-	}
-	return append(ascii(text), '\n'), nil
-}
-
-func cut(s string, most int) string {
-	if len(s) <= most {
-		return s
-	}
-	for most > 0 && !utf8.RuneStart(s[most]) {
-		most--
-	}
-	return s[:most] + "…"
-}
-
-// ascii escapes what is not printable ASCII. In JSON such bytes are in strings only.
-func ascii(text []byte) []byte {
-	const digits = "0123456789abcdef"
-	var out []byte
-	escape := func(r rune) {
-		out = append(out, '\\', 'u', digits[r>>12&15], digits[r>>8&15], digits[r>>4&15], digits[r&15])
-	}
-	for i := 0; i < len(text); {
-		if c := text[i]; c < utf8.RuneSelf && c != 0x7f {
-			if out != nil {
-				out = append(out, c)
-			}
-			i++
-			continue
-		}
-		if out == nil {
-			out = append(make([]byte, 0, len(text)+16), text[:i]...)
-		}
-		r, size := utf8.DecodeRune(text[i:])
-		if high, low := utf16.EncodeRune(r); high != utf8.RuneError {
-			escape(high)
-			escape(low)
-		} else {
-			escape(r)
-		}
-		i += size
-	}
-	if out == nil {
-		return text
-	}
-	return out
+// Head names a line: the boot, its place, and the hex SHA-256 of all its bytes but the line feed.
+type Head struct {
+	Boot string `json:"boot"`
+	Seq  uint64 `json:"seq"`
+	Hash string `json:"hash"`
 }

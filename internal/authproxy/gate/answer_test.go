@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -158,6 +159,10 @@ func TestServersThatBreakOff(t *testing.T) {
 					defer conn.Close()
 					if n, _ := conn.Read(make([]byte, 4096)); n > 0 {
 						_, _ = io.WriteString(conn, test.says)
+						// Closing with something unread would take the answer back.
+						_ = conn.(*net.TCPConn).CloseWrite()
+						_ = conn.SetReadDeadline(time.Now().Add(time.Second))
+						_, _ = io.Copy(io.Discard, conn)
 					}
 				}()
 			}

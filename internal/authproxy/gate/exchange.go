@@ -55,8 +55,7 @@ func newExchange(g *Gate, w http.ResponseWriter, r *http.Request) *exchange {
 	x := &exchange{gate: g, w: w, r: r, rc: http.NewResponseController(w), body: g.held.Hold(1)}
 	x.config, x.replaced = g.store.Current()
 	x.record = audit.Record{
-		Time: time.Now(), Server: g.options.Server.Namespace + "/" + g.options.Server.Name, Boot: g.boot,
-		Source: r.RemoteAddr, Verb: r.Method, TraceID: traceID(r.Header),
+		Time: time.Now(), Source: r.RemoteAddr, Verb: r.Method, TraceID: traceID(r.Header),
 	}
 	if x.config != nil {
 		x.record.Generation = x.config.Generation
@@ -193,8 +192,22 @@ func (x *exchange) readMessage() *message.Error {
 	for _, target := range read.Targets {
 		x.record.Targets = append(x.record.Targets, audit.Target{Kind: targetKinds[target.Kind], Name: target.Name})
 	}
+	x.recordArguments()
 	x.forward, refusal = read.CheckHeaders(x.r.Header, x.config.Upstream.MinRevision)
 	return refusal
+}
+
+// recordArguments puts into the audit record what the server's owner wants there of the arguments.
+func (x *exchange) recordArguments() {
+	if len(x.message.Arguments) == 0 {
+		return
+	}
+	switch x.config.Audit.Arguments {
+	case gateconfig.ArgumentsHash:
+		x.record.ArgumentsHash = x.gate.hasher.Hash(x.message.Arguments)
+	case gateconfig.ArgumentsFull:
+		x.record.Arguments = audit.Redact(x.message.Arguments, x.config.Limits.Depth, x.config.Audit.Redact)
+	}
 }
 
 var targetKinds = map[message.TargetKind]string{
@@ -345,9 +358,10 @@ func (x *exchange) send(d audit.Decision, status int, contentType string, body [
 func (x *exchange) begin(d audit.Decision, status int) {
 	x.record.Decision, x.record.Status = d, status
 	x.record.DurationMicroseconds = time.Since(x.record.Time).Microseconds()
-	if err := x.gate.log.Write(x.record); err != nil {
+	if err := x.gate.log.Write(&x.record); err != nil {
 		panic(http.ErrAbortHandler)
 	}
+	x.record.Arguments = nil
 	h := x.w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")

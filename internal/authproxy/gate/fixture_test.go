@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,13 +47,17 @@ type world struct {
 
 // buffer is a log that can be read while it is written.
 type buffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
+	mu     sync.Mutex
+	text   bytes.Buffer
+	broken error
 }
 
 func (b *buffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.broken != nil {
+		return 0, b.broken
+	}
 	return b.text.Write(p)
 }
 
@@ -62,7 +67,7 @@ func (b *buffer) String() string {
 	return b.text.String()
 }
 
-// records are the lines of the audit log.
+// records are the lines of the audit log that are about requests.
 func (b *buffer) records(t testing.TB) (records []audit.Record) {
 	t.Helper()
 	for line := range strings.Lines(b.String()) {
@@ -70,7 +75,9 @@ func (b *buffer) records(t testing.TB) (records []audit.Record) {
 		if err := json.Unmarshal([]byte(line), &r); err != nil {
 			t.Fatalf("an audit line is not JSON: %q", line)
 		}
-		records = append(records, r)
+		if r.Kind == audit.KindRequest {
+			records = append(records, r)
+		}
 	}
 	return records
 }
@@ -171,9 +178,16 @@ func (w *world) start() {
 	gatetest.Eventually(w.t, "the gate has read its configuration", func() bool { return w.log.String() != "" })
 }
 
-// client returns an HTTP client that knows the gate's authority and shows the certificates, with a connection of its own.
+// sources numbers the loopback addresses that clients call from.
+var sources atomic.Uint32
+
+// client returns an HTTP client that knows the gate's authority and shows the certificates, with a connection and an address
+// of its own.
 func (w *world) client(certificates ...tls.Certificate) *http.Client {
+	n := sources.Add(1)
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, byte(1+n>>16), byte(n>>8), byte(n))}}
 	transport := &http.Transport{
+		DialContext:       dialer.DialContext,
 		TLSClientConfig:   &tls.Config{RootCAs: w.serving.Pool(), ServerName: host, Certificates: certificates},
 		ForceAttemptHTTP2: true,
 	}

@@ -45,7 +45,8 @@ type Options struct {
 	GateAddress, StatusAddress, ProbeAddress string
 	// UpstreamAddress stands for the address that the configuration names; empty for that. It is loopback or refused.
 	UpstreamAddress string
-	// DrainSocket is the socket for the preStop hook; empty goes without.
+	// DrainSocket is the socket for the preStop hook; empty goes without. Beside it a file keeps the last line of the audit
+	// log for the next process in the pod.
 	DrainSocket string
 	// Accept is how long a draining gate still accepts work, Bound how long it then waits for the last request.
 	Accept, Bound time.Duration
@@ -67,6 +68,7 @@ type Gate struct {
 	sessions *session.Sealer
 	client   *upstream.Client
 	log      *audit.Log
+	hasher   *audit.Hasher
 	metrics  *status.Metrics
 	usage    *status.Usage
 	drain    *drain.Drain
@@ -117,7 +119,11 @@ func New(options Options) (*Gate, error) {
 	}
 	g.life, g.end = context.WithCancel(context.Background())
 	g.store = config.NewStore(options.ConfigDirectory, options.Server, g.loaded)
-	g.log = audit.NewLog(options.Audit)
+	if g.hasher, err = audit.NewHasher(); err != nil {
+		return nil, err
+	}
+	g.log = audit.NewLog(audit.Options{Sink: options.Audit, Server: options.Server.Namespace + "/" + options.Server.Name, Boot: g.boot,
+		Remember: g.rememberHead})
 	return g, nil
 }
 

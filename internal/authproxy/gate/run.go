@@ -72,7 +72,7 @@ func (l Listeners) ports() (ports []uint16) {
 func (g *Gate) Run(ctx, now context.Context, l Listeners) error {
 	ready := status.NewReadiness(g.store, g.address, g.drain.Draining)
 	reporter := &status.Reporter{Version: g.options.Version, Boot: g.boot, Store: g.store, Ready: ready, Usage: g.usage,
-		Metrics: g.metrics, OwnPorts: l.ports()}
+		Metrics: g.metrics, Log: g.log, OwnPorts: l.ports()}
 	main, account, probe := listener.Server(g, g.options.Timeouts, g.connections), reporter.Server(), status.ProbeServer(ready)
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
@@ -88,6 +88,11 @@ func (g *Gate) Run(ctx, now context.Context, l Listeners) error {
 				failed <- err
 			}
 		})
+	}
+	if err := g.log.Begin(g.knownHeads()); err != nil {
+		l.close()
+		g.log.Close()
+		return fmt.Errorf("the audit log cannot be written: %w", err)
 	}
 	g.store.Reload()
 	running.Go(func() { g.store.Watch(background) })

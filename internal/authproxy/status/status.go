@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/bartizan-dev/bartizan/internal/authproxy/audit"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/config"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/surroundings"
 	"github.com/bartizan-dev/bartizan/internal/gatestatus"
@@ -61,6 +62,8 @@ type Reporter struct {
 	Ready         *Readiness
 	Usage         *Usage
 	Metrics       *Metrics
+	// Log is the audit log.
+	Log *audit.Log
 	// OwnPorts are the ports that the gate itself listens on.
 	OwnPorts []uint16
 }
@@ -69,6 +72,9 @@ type Reporter struct {
 func (r *Reporter) Status(ctx context.Context) gatestatus.Status {
 	s := gatestatus.Status{
 		Version: r.Version, Boot: r.Boot, ConfigError: r.Store.Err(), UpstreamReady: r.Ready.Upstream(ctx), Listeners: r.Look(),
+	}
+	if head, ok := r.Log.Head(); ok {
+		s.Audit = &gatestatus.AuditHead{Seq: head.Seq, Hash: head.Hash}
 	}
 	g, _ := r.Store.Current()
 	if g == nil {

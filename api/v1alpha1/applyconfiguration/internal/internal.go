@@ -68,6 +68,21 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             scalar: string
           elementRelationship: associative
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.Audit
+  map:
+    fields:
+    - name: arguments
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.AuditArguments
+      default: None
+    - name: redact
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.AuditArguments
+  scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.Authentication
   map:
     fields:
@@ -513,6 +528,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             scalar: string
           elementRelationship: atomic
+    - name: audit
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.Audit
     - name: authentication
       type:
         namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.Authentication

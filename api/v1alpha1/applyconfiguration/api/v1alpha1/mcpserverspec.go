@@ -47,6 +47,8 @@ type MCPServerSpecApplyConfiguration struct {
 	KubernetesAccess *KubernetesAccessApplyConfiguration `json:"kubernetesAccess,omitempty"`
 	// limits bound each request.
 	Limits *LimitsApplyConfiguration `json:"limits,omitempty"`
+	// audit says what the gates' audit logs have of the arguments of calls.
+	Audit *AuditApplyConfiguration `json:"audit,omitempty"`
 }
 
 // MCPServerSpecApplyConfiguration constructs a declarative configuration of the MCPServerSpec type for use with
@@ -202,5 +204,13 @@ func (b *MCPServerSpecApplyConfiguration) WithKubernetesAccess(value *Kubernetes
 // If called multiple times, the Limits field is set to the value of the last call.
 func (b *MCPServerSpecApplyConfiguration) WithLimits(value *LimitsApplyConfiguration) *MCPServerSpecApplyConfiguration {
 	b.Limits = value
+	return b
+}
+
+// WithAudit sets the Audit field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Audit field is set to the value of the last call.
+func (b *MCPServerSpecApplyConfiguration) WithAudit(value *AuditApplyConfiguration) *MCPServerSpecApplyConfiguration {
+	b.Audit = value
 	return b
 }
