@@ -25,6 +25,8 @@ type environment struct {
 	// Kubeconfig and Context reach the cluster. An empty Kubeconfig is the user's own.
 	Kubeconfig string `json:"kubeconfig,omitempty"`
 	Context    string `json:"context,omitempty"`
+	// AuditLog is the file with what was written to the API server, and by whom; empty where nobody gives it to us.
+	AuditLog string `json:"auditLog,omitempty"`
 	// Images are references with digests.
 	Images map[string]string `json:"images"`
 }
@@ -101,6 +103,7 @@ func up(ctx context.Context, s *screen, c *cluster, compiled func() error) (envi
 			}
 			path, err := output(ctx, nil, c.testbed(), "kubeconfig")
 			e.Kubeconfig = strings.TrimSpace(string(path))
+			e.AuditLog = filepath.Join(filepath.Dir(e.Kubeconfig), "log", "audit.log")
 			return err
 		}); err != nil {
 			return e, err

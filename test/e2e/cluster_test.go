@@ -34,6 +34,8 @@ type cluster struct {
 	client.Client
 	config *rest.Config
 	images map[string]string
+	// auditLog is the file with what was written to the API server; empty where there is none.
+	auditLog string
 
 	mu sync.Mutex
 	// namespaces are those of each test, by its name.
@@ -56,6 +58,7 @@ var connect = sync.OnceValues(func() (*cluster, error) {
 	var environment struct {
 		Kubeconfig string            `json:"kubeconfig"`
 		Context    string            `json:"context"`
+		AuditLog   string            `json:"auditLog"`
 		Images     map[string]string `json:"images"`
 	}
 	if err := json.Unmarshal(raw, &environment); err != nil {
@@ -81,7 +84,7 @@ var connect = sync.OnceValues(func() (*cluster, error) {
 		}
 	}
 	c, err := client.New(config, client.Options{Scheme: scheme})
-	return &cluster{Client: c, config: config, images: environment.Images}, err
+	return &cluster{Client: c, config: config, images: environment.Images, auditLog: environment.AuditLog}, err
 })
 
 func start(t *testing.T) *cluster {

@@ -63,6 +63,9 @@ func (c *Cluster) path(elements ...string) string {
 // Kubeconfig is the file that reaches the cluster from the host.
 func (c *Cluster) Kubeconfig() string { return c.path("kubeconfig") }
 
+// AuditLog is the API server's record of who wrote what, one event of audit.k8s.io/v1 a line.
+func (c *Cluster) AuditLog() string { return c.path("log/audit.log") }
+
 // InnerKubeconfig is the file that reaches the cluster from inside its network namespace.
 func (c *Cluster) InnerKubeconfig() string { return c.path("kubeconfig-inside") }
 

@@ -130,12 +130,16 @@ func (c *Cluster) makeFullCredentials(context.Context, map[string]component.Buil
 // startCore starts what needs nothing else, and waits for the API server and containerd.
 func (c *Cluster) startCore(ctx context.Context, built map[string]component.Built) error {
 	kubernetes := built[component.Kubernetes.Name].Binary
+	if err := os.WriteFile(c.path("audit-policy.yaml"), auditPolicy, 0o600); err != nil {
+		return err
+	}
 	at := endpoints{etcdClient: 2379, etcdPeer: 2380, apiServer: 6443, bind: "0.0.0.0"}
 	etcd := etcdSpec(c.path("etcd"), []string{kubernetes, "etcd"}, at)
 	apiServer := apiServerSpec(c.path("pki"), []string{kubernetes, "kube-apiserver"}, at,
 		"--advertise-address="+nodeAddress, "--kubelet-preferred-address-types=InternalIP",
 		"--kubelet-certificate-authority="+c.path("pki/ca.crt"),
 		"--kubelet-client-certificate="+c.path("pki/apiserver-kubelet-client.crt"), "--kubelet-client-key="+c.path("pki/apiserver-kubelet-client.key"),
+		"--audit-policy-file="+c.path("audit-policy.yaml"), "--audit-log-path="+c.AuditLog(), "--audit-log-maxsize=10240",
 	)
 	etcd.Namespaced, apiServer.Namespaced = true, true
 	containerd, err := c.containerdSpec()

@@ -14,6 +14,9 @@ import (
 	"github.com/bartizan-dev/bartizan/hack/testbed/internal/component"
 )
 
+//go:embed manifests/audit.yaml
+var auditPolicy []byte
+
 //go:embed manifests/addons.yaml
 var addons []byte
 
