@@ -57,11 +57,26 @@ func e2e(ctx context.Context, _ []string) result {
 	// What is shown to a newcomer is a test, too, and leaves the cluster that the other tests run on.
 	r.command(ctx, "the demo", exec.CommandContext(ctx, "go", "run", "./hack/demo", "run"))
 	if r.failed == 0 {
-		r.add(goTest(ctx, ".", "-run", e2eTests, "-p", "1", "-timeout", "45m", "./test/..."))
+		r.add(goTest(ctx, ".", "-run", e2eTests, "-p", "1", "-parallel", "4", "-timeout", "45m", "./test/..."))
 	}
 	if os.Getenv("KEEP_CLUSTER") == "" {
 		r.command(ctx, "the cluster goes away", exec.CommandContext(ctx, "go", "run", "./hack/demo", "down"))
 	}
+	if os.Getenv("BARTIZAN_CONTEXT") == "" {
+		r.add(testbed(ctx))
+	}
+	return r
+}
+
+// testbed is the self test of the cluster that the other tests run on, in a folder of its own: what it promises, also when its parts are
+// killed, and that nothing is left of it.
+func testbed(ctx context.Context) (r result) {
+	dir, err := os.MkdirTemp("", "testbed-")
+	if err != nil {
+		return result{failed: 1, failures: []string{err.Error()}}
+	}
+	defer os.RemoveAll(dir)
+	r.command(ctx, "the testbed's self test", exec.CommandContext(ctx, "go", "-C", "hack/testbed", "run", ".", "selftest", "--dir", dir))
 	return r
 }
 
