@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -43,6 +44,8 @@ var (
 	link  = regexp.MustCompile(`\]\(([\w./#][^)\s]*)\)`)
 	// target is a make target in a command or in running text.
 	target = regexp.MustCompile("(?m)(?:^|`)make ([a-z][a-z0-9-]*)")
+	// testName is a test that a page names as its evidence.
+	testName = regexp.MustCompile("`((?:Test|Fuzz)[A-Z][A-Za-z0-9]*)`")
 )
 
 // pages are all pages, by their path from the root.
@@ -107,6 +110,30 @@ func TestMakeTargetsExist(t *testing.T) {
 		for _, match := range target.FindAllStringSubmatch(page, -1) {
 			if !regexp.MustCompile(`(?m)^` + match[1] + `:`).Match(makefile) {
 				t.Errorf("%s says make %s, which the Makefile does not have", name, match[1])
+			}
+		}
+	}
+}
+
+func TestNamedTestsExist(t *testing.T) {
+	tests := map[string]bool{}
+	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)[A-Z][A-Za-z0-9]*)\(`)
+	if err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		for _, match := range declared.FindAllStringSubmatch(string(content), -1) {
+			tests[match[1]] = true
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for name, page := range pages(t) {
+		for _, match := range testName.FindAllStringSubmatch(page, -1) {
+			if !tests[match[1]] {
+				t.Errorf("%s names %s, which is no test", name, match[1])
 			}
 		}
 	}
