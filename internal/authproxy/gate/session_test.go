@@ -71,7 +71,7 @@ func TestSessionsBelongToTheirClient(t *testing.T) {
 	if seen := upstream.seen(); status != http.StatusOK || seen[len(seen)-1].header.Get("Last-Event-Id") != "7" {
 		t.Errorf("resumed: %d %s", status, body)
 	}
-	if strings.Contains(body, "erase") || !strings.Contains(body, "greet") || strings.Contains(body, "id: 8") {
+	if strings.Contains(body, "erase") || !strings.Contains(body, "greet") || strings.Contains(body, "id: 8\n") {
 		t.Errorf("the resumed stream is not filtered: %s", body)
 	}
 	if otherSession == sealed {
