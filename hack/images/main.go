@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 )
 
 const help = `images builds a container image from nothing but files, and writes it as an archive (OCI layout, as tar). The same input gives the same digest.
@@ -27,6 +29,14 @@ const help = `images builds a container image from nothing but files, and writes
   --push                     push the image to the registry in its name as well, with the credentials of docker login
 
 It prints REPO@sha256:..., which pods can use once the archive is loaded: testbed load-image FILE.tar
+
+  images artifact --kind flux|helm --name REPO:TAG --from FOLDER [--revision TEXT]
+
+pushes the files of a folder as what Flux or Helm reads from a registry: a configuration, or a chart.
+
+  images registry --listen ADDRESS
+
+serves a registry, by HTTP, that forgets everything at its end.
 `
 
 func main() {
@@ -41,14 +51,68 @@ func run(args []string, out io.Writer) error {
 		fmt.Fprint(out, help)
 		return nil
 	}
-	if args[0] != "build" {
-		return fmt.Errorf("there is no command %q; see images --help", args[0])
+	switch args[0] {
+	case "build":
+		return buildImage(args[1:], out)
+	case "artifact":
+		return pushArtifact(args[1:], out)
+	case "registry":
+		return runRegistry(args[1:], out)
 	}
+	return fmt.Errorf("there is no command %q; see images --help", args[0])
+}
+
+// parse reads flags, and refuses everything else.
+func parse(flags *flag.FlagSet, args []string) error {
+	flags.SetOutput(io.Discard)
+	if err := flags.Parse(args); err != nil {
+		return fmt.Errorf("%w; see images --help", err)
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("%q is not a flag; see images --help", flags.Arg(0))
+	}
+	return nil
+}
+
+func pushArtifact(args []string, out io.Writer) error {
+	flags := flag.NewFlagSet("images artifact", flag.ContinueOnError)
+	kind, name := flags.String("kind", "", ""), flags.String("name", "", "")
+	from, revision := flags.String("from", "", ""), flags.String("revision", "", "")
+	if err := parse(flags, args); err != nil {
+		return err
+	}
+	image, err := artifact(*kind, *from, *revision)
+	if err != nil {
+		return err
+	}
+	if err := Push(context.Background(), *name, image); err != nil {
+		return err
+	}
+	digest, err := image.Digest()
+	if err != nil {
+		return err
+	}
+	repository, _, _ := cutTag(*name)
+	fmt.Fprintf(out, "%s@%s\n", repository, digest)
+	return nil
+}
+
+func runRegistry(args []string, out io.Writer) error {
+	flags := flag.NewFlagSet("images registry", flag.ContinueOnError)
+	address := flags.String("listen", "", "")
+	if err := parse(flags, args); err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return serveRegistry(ctx, *address, out)
+}
+
+func buildImage(args []string, out io.Writer) error {
 	var spec Spec
 	var archive string
 	var push bool
 	flags := flag.NewFlagSet("images build", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
 	flags.StringVar(&spec.Name, "name", "", "")
 	flags.StringVar(&spec.User, "user", "65532:65532", "")
 	flags.StringVar(&archive, "out", "", "")
@@ -62,15 +126,10 @@ func run(args []string, out io.Writer) error {
 			return nil
 		})
 	}
-	switch err := flags.Parse(args[1:]); {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(out, help)
-		return nil
-	case err != nil:
-		return fmt.Errorf("%w; see images --help", err)
-	case flags.NArg() > 0:
-		return fmt.Errorf("%q is not a flag; see images --help", flags.Arg(0))
-	case archive == "":
+	if err := parse(flags, args); err != nil {
+		return err
+	}
+	if archive == "" {
 		return errors.New("--out is missing: the archive to write")
 	}
 	image, err := Build(spec)

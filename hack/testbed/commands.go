@@ -29,6 +29,7 @@ var commands = map[string]func(context.Context, invocation) error{
 	"up":         up,
 	"down":       down,
 	"status":     status,
+	"flux":       func(ctx context.Context, i invocation) error { return i.AddFlux(ctx) },
 	"kubeconfig": kubeconfig,
 	"build":      build,
 	"exec":       inside,

@@ -22,6 +22,7 @@ cert-manager and external-secrets. It needs Go and a few Debian packages (hack/p
 
   testbed up                      bring it up; compiles what is not in the cache (minutes, once). Prints the kubeconfig's path as its last line
   testbed up --only control-plane just etcd and kube-apiserver on loopback, within seconds and without root
+  testbed flux                    add Flux's source, kustomize and helm controllers to it; compiles them (a quarter of an hour, once)
   testbed status                  show every part; the exit code is 0 only when all is well
   testbed kubeconfig              print the kubeconfig's path
   testbed load-image FILE...      make image archives (OCI layout or docker save, as tar) usable in pods, by tag and by digest

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,6 +37,9 @@ type cluster struct {
 	images map[string]string
 	// auditLog is the file with what was written to the API server; empty where there is none.
 	auditLog string
+
+	// others is the number of tests that run, but for the one of idleness.
+	others atomic.Int32
 
 	mu sync.Mutex
 	// namespaces are those of each test, by its name.
@@ -87,7 +91,16 @@ var connect = sync.OnceValues(func() (*cluster, error) {
 	return &cluster{Client: c, config: config, images: environment.Images, auditLog: environment.AuditLog}, err
 })
 
+// start is what a test begins with.
 func start(t *testing.T) *cluster {
+	t.Helper()
+	c := reach(t)
+	c.others.Add(1)
+	t.Cleanup(func() { c.others.Add(-1) })
+	return c
+}
+
+func reach(t *testing.T) *cluster {
 	t.Helper()
 	c, err := connect()
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -68,10 +69,15 @@ func (a *api) get(ctx context.Context, path string, out any) error {
 	return a.do(ctx, http.MethodGet, path, nil, out)
 }
 
-// create makes an object, given as YAML, in a collection.
+// create makes an object, given as YAML, in a collection. One that is there already stays as it is.
 func (a *api) create(ctx context.Context, collection string, object []byte) error {
-	return a.do(ctx, http.MethodPost, collection, object, nil)
+	if err := a.do(ctx, http.MethodPost, collection, object, nil); !errors.Is(err, errExists) {
+		return err
+	}
+	return nil
 }
+
+var errExists = errors.New("it exists already")
 
 func (a *api) do(ctx context.Context, method, path string, body []byte, out any) error {
 	request, err := http.NewRequestWithContext(ctx, method, a.server+path, bytes.NewReader(body))
@@ -88,6 +94,9 @@ func (a *api) do(ctx context.Context, method, path string, body []byte, out any)
 	answer, err := io.ReadAll(response.Body)
 	if err != nil {
 		return err
+	}
+	if method == http.MethodPost && response.StatusCode == http.StatusConflict {
+		return fmt.Errorf("%s: %w", path, errExists)
 	}
 	if response.StatusCode/100 != 2 {
 		first, _, _ := strings.Cut(strings.TrimSpace(string(answer)), "\n")

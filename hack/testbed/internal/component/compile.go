@@ -3,6 +3,7 @@ package component
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -197,7 +198,7 @@ func (b *Builder) goBuild(ctx context.Context, c Component, source, binary strin
 	var compiled atomic.Int64
 	var output bytes.Buffer
 	reader, writer := io.Pipe()
-	cmd := b.goCommand(ctx, source, writer, append(append([]string{"build", "-v", "-o", binary}, b.flags(c)...), ".")...)
+	cmd := b.goCommand(ctx, source, writer, append(append([]string{"build", "-v", "-o", binary}, b.flags(c)...), cmp.Or(c.Package, "."))...)
 	read := make(chan struct{})
 	go func() {
 		defer close(read)

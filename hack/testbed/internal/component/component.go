@@ -21,6 +21,8 @@ type Component struct {
 	Name string
 	// Source is its folder, relative to the testbed's; components/NAME where it is empty.
 	Source string
+	// Package is the main package, where it is one of a published module and not of the component itself.
+	Package string
 	// Usually is how long it takes to compile on two cores with the ones before it compiled (they share packages).
 	Usually time.Duration
 	// LDFlags are added to the linker's.
@@ -60,6 +62,22 @@ var (
 		Patch: &externalSecretsPatch,
 	}
 )
+
+// Flux's controllers. Each brings every cloud's SDK and an older Kubernetes' libraries, so that it shares next to nothing with the others.
+var Flux = []Component{
+	{
+		Name: "fluxsource", Package: "github.com/fluxcd/source-controller", Usually: 7 * time.Minute,
+		CRDModule: "github.com/fluxcd/source-controller", CRDs: []string{"config/crd/bases/*.yaml"},
+	},
+	{
+		Name: "fluxkustomize", Package: "github.com/fluxcd/kustomize-controller", Usually: 6 * time.Minute,
+		CRDModule: "github.com/fluxcd/kustomize-controller", CRDs: []string{"config/crd/bases/*.yaml"},
+	},
+	{
+		Name: "fluxhelm", Package: "github.com/fluxcd/helm-controller", Usually: 5 * time.Minute,
+		CRDModule: "github.com/fluxcd/helm-controller", CRDs: []string{"config/crd/bases/*.yaml"},
+	},
+}
 
 // KubernetesVersion is the version of every Kubernetes part; components/kubernetes/go.mod pins the same.
 const KubernetesVersion = "v1.36.3"
@@ -141,6 +159,9 @@ func (b *Builder) key(c Component) (string, error) {
 	fmt.Fprintln(hash, runtime.Version(), runtime.GOOS, runtime.GOARCH, strings.Join(b.flags(c), " "), c.CRDModule, c.CRDs)
 	if c.Patch != nil {
 		fmt.Fprintf(hash, "%+v\n", *c.Patch)
+	}
+	if c.Package != "" {
+		fmt.Fprintln(hash, c.Package)
 	}
 	if err := hashTree(hash, b.source(c)); err != nil {
 		return "", err
