@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -170,9 +171,14 @@ func (p *pod) dial(t *testing.T, address string) result.Result {
 
 // do executes /mcpclient in the pod.
 func (p *pod) do(ctx context.Context, arguments ...string) (result.Result, error) {
+	return p.doWith(ctx, nil, arguments...)
+}
+
+// doWith is do with something on standard input.
+func (p *pod) doWith(ctx context.Context, stdin io.Reader, arguments ...string) (result.Result, error) {
 	var got result.Result
 	var printed, said bytes.Buffer
-	err := p.exec(ctx, append([]string{"/mcpclient"}, arguments...), &printed, &said)
+	err := p.exec(ctx, append([]string{"/mcpclient"}, arguments...), stdin, &printed, &said)
 	// An exit code other than 0 comes as an error, with the result printed all the same.
 	if decoded := json.Unmarshal(printed.Bytes(), &got); decoded != nil {
 		return got, fmt.Errorf("mcpclient %v in pod %s: %w: %s%s", arguments, p.name, err, printed.String(), said.String())
@@ -183,18 +189,18 @@ func (p *pod) do(ctx context.Context, arguments ...string) (result.Result, error
 	return got, nil
 }
 
-func (p *pod) exec(ctx context.Context, command []string, stdout, stderr *bytes.Buffer) error {
+func (p *pod) exec(ctx context.Context, command []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	set, err := kubernetes.NewForConfig(p.config)
 	if err != nil {
 		return err
 	}
 	request := set.CoreV1().RESTClient().Post().Namespace(p.namespace).Resource("pods").Name(p.name).SubResource("exec").
-		VersionedParams(&corev1.PodExecOptions{Container: "client", Command: command, Stdout: true, Stderr: true}, scheme.ParameterCodec)
+		VersionedParams(&corev1.PodExecOptions{Container: "client", Command: command, Stdin: stdin != nil, Stdout: true, Stderr: true}, scheme.ParameterCodec)
 	executor, err := remotecommand.NewWebSocketExecutor(p.config, http.MethodGet, request.URL().String())
 	if err != nil {
 		return err
 	}
-	return executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: stdout, Stderr: stderr})
+	return executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: stdin, Stdout: stdout, Stderr: stderr})
 }
 
 // log returns the end of a container's log.

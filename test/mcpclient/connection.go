@@ -4,14 +4,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,11 +26,13 @@ const maxRefusal = 64 << 10
 // do not keep the HTTP status.
 type connection struct {
 	settings settings
-	key      string
 	opened   atomic.Int64
 	serial   atomic.Pointer[string]
+	// keyID is the id of the key that was sent last.
+	keyID atomic.Pointer[string]
 
 	mu        sync.Mutex
+	fixed     *credentials
 	transport *http.Transport
 	refusal   *refusal
 	network   error
@@ -44,47 +43,66 @@ type refusal struct {
 	message string
 }
 
+// newConnection returns a connection with the credentials that are in the files now or, where they are to be read again, at
+// each request and each handshake.
 func newConnection(s settings) (*connection, error) {
+	read, err := s.read()
+	if err != nil {
+		return nil, err
+	}
 	c := &connection{settings: s}
-	config := &tls.Config{MinVersion: tls.VersionTLS13}
-	if s.caFile != "" {
-		bundle, err := os.ReadFile(s.caFile)
-		if err != nil {
-			return nil, err
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(bundle) {
-			return nil, fmt.Errorf("%s: no certificate in it", s.caFile)
-		}
+	if !s.reread {
+		c.fixed = &read
 	}
-	if s.certFile != "" {
-		pair, err := tls.LoadX509KeyPair(s.certFile, s.certKeyFile)
-		if err != nil {
-			return nil, err
-		}
-		// Always shown, also where its authority is not among those that the server names: the refusal is what is tested.
-		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
-	}
-	if s.keyFile != "" {
-		key, err := os.ReadFile(s.keyFile)
-		if err != nil {
-			return nil, err
-		}
-		c.key = strings.TrimSpace(string(key))
-	}
-	dialer := &net.Dialer{Timeout: 5 * time.Second}
+	dialer := &net.Dialer{Timeout: max(s.timeout/2, 5*time.Second)}
 	c.transport = &http.Transport{
-		TLSClientConfig:   config,
 		ForceAttemptHTTP2: true,
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			connected, err := dialer.DialContext(ctx, network, address)
-			if err == nil {
-				c.opened.Add(1)
+		DialTLSContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			shown, err := c.credentials()
+			if err != nil {
+				return nil, err
 			}
-			return connected, err
+			host, _, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, err
+			}
+			if s.connect != "" {
+				address = s.connect
+			}
+			plain, err := dialer.DialContext(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			c.opened.Add(1)
+			secured := tls.Client(plain, shown.tls(host))
+			if err := secured.HandshakeContext(ctx); err != nil {
+				plain.Close()
+				return nil, err
+			}
+			return secured, nil
 		},
 	}
 	return c, nil
+}
+
+// credentials are what the next request or handshake shows.
+func (c *connection) credentials() (credentials, error) {
+	c.mu.Lock()
+	fixed := c.fixed
+	c.mu.Unlock()
+	if fixed != nil {
+		return *fixed, nil
+	}
+	return c.settings.read()
+}
+
+// show has requests from now on carry this key.
+func (c *connection) show(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	with := *c.fixed
+	with.key = key
+	c.fixed = &with
 }
 
 // open makes an MCP session.
@@ -111,9 +129,15 @@ func (c *connection) drop(session *mcp.ClientSession) {
 
 // RoundTrip sends a request with the credentials.
 func (c *connection) RoundTrip(r *http.Request) (*http.Response, error) {
+	shown, err := c.credentials()
+	if err != nil {
+		return nil, err
+	}
 	r = r.Clone(r.Context())
-	if c.key != "" {
-		r.Header.Set("Authorization", "Bearer "+c.key)
+	if shown.key != "" {
+		r.Header.Set("Authorization", "Bearer "+shown.key)
+		id := keyID(shown.key)
+		c.keyID.Store(&id)
 	}
 	for _, header := range c.settings.headers {
 		r.Header.Add(header[0], header[1])

@@ -21,12 +21,23 @@ type tally struct {
 	took  []time.Duration
 }
 
-func (t *tally) add(took time.Duration, done result.Result) {
+func newTally(begun time.Time) *tally {
+	return &tally{begun: begun, load: result.Load{Answers: map[string]int{}, Succeeded: map[string]time.Time{}}}
+}
+
+// add counts a call that was made with a key; its id is empty without one.
+func (t *tally) add(took time.Duration, key string, done result.Result) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.load.Calls++
 	t.took = append(t.took, took)
+	if key != "" && !slices.Contains(t.load.KeyIDs, key) {
+		t.load.KeyIDs = append(t.load.KeyIDs, key)
+	}
 	if done.Outcome == result.OK {
+		if key != "" {
+			t.load.Succeeded[key] = time.Now()
+		}
 		if _, known := t.load.Answers[done.Text]; known || len(t.load.Answers) < maxExamples {
 			t.load.Answers[done.Text]++
 		}
@@ -38,9 +49,19 @@ func (t *tally) add(took time.Duration, done result.Result) {
 	}
 }
 
+// met adds what a worker's connection has met.
+func (t *tally) met(c *connection, opened int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.load.Connections += opened
+	if serial := c.serial.Load(); serial != nil {
+		t.load.Serial = *serial
+	}
+}
+
 // load calls one tool again and again. Nothing is tried twice: a call that fails is counted.
 func load(ctx context.Context, s settings) result.Result {
-	total := tally{begun: time.Now(), load: result.Load{Answers: map[string]int{}}}
+	total := newTally(time.Now())
 	until := total.begun.Add(s.duration)
 	var workers sync.WaitGroup
 	for range s.parallel {
@@ -48,31 +69,23 @@ func load(ctx context.Context, s settings) result.Result {
 		if err != nil {
 			return result.Result{Outcome: result.Usage, Message: err.Error()}
 		}
-		workers.Go(func() {
-			worker(ctx, connection, until, &total)
-			total.mu.Lock()
-			defer total.mu.Unlock()
-			total.load.Connections += connection.opened.Load()
-			if serial := connection.serial.Load(); serial != nil {
-				total.load.Serial = *serial
-			}
-		})
+		workers.Go(func() { worker(ctx, connection, func(int) bool { return s.fresh }, until, total) })
 	}
 	workers.Wait()
-	if n := len(total.took); n > 0 {
-		slices.Sort(total.took)
-		total.load.Median, total.load.Slowest = total.took[n/2].Milliseconds(), total.took[n-1].Milliseconds()
-	}
-	done := result.Result{Outcome: result.OK, Load: &total.load}
-	if total.load.Failures > 0 || total.load.Calls == 0 {
+	sum := total.sum()
+	done := result.Result{Outcome: result.OK, Load: sum}
+	if sum.Failures > 0 || sum.Calls == 0 {
 		done.Outcome = result.Failed
 	}
 	return done
 }
 
-func worker(ctx context.Context, connection *connection, until time.Time, total *tally) {
+// worker makes one call after another until a time, or without an end where that is zero. enough says after how many calls it
+// opens a new connection.
+func worker(ctx context.Context, connection *connection, enough func(calls int) bool, until time.Time, total *tally) {
 	var session *mcp.ClientSession
-	for time.Now().Before(until) && ctx.Err() == nil {
+	var opened int64
+	for calls := 1; ctx.Err() == nil && (until.IsZero() || time.Now().Before(until)); calls++ {
 		begun := time.Now()
 		done := func() result.Result {
 			ctx, cancel := context.WithTimeout(ctx, connection.settings.timeout)
@@ -89,15 +102,21 @@ func worker(ctx context.Context, connection *connection, until time.Time, total 
 			}
 			return done
 		}()
-		total.add(time.Since(begun), done)
-		if session != nil && (connection.settings.fresh || done.Outcome != result.OK) {
+		if ctx.Err() != nil {
+			break // told to end in the middle of a call
+		}
+		key := ""
+		if id := connection.keyID.Load(); id != nil {
+			key = *id
+		}
+		total.add(time.Since(begun), key, done)
+		total.met(connection, connection.opened.Load()-opened)
+		opened = connection.opened.Load()
+		if session != nil && (enough(calls) || done.Outcome != result.OK) {
 			connection.drop(session)
 			session = nil
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(connection.settings.pause):
-		}
+		pause(ctx, connection.settings.pause)
 	}
 	if session != nil {
 		connection.drop(session)

@@ -5,6 +5,10 @@
 //	mcpclient list --url https://… --key-file … [--cert … --key …] --ca …
 //	mcpclient call --url … --tool NAME --args JSON
 //	mcpclient load --url … --tool NAME --for 60s --parallel 8
+//	mcpclient keys --url … --connect host:port   tries keys that come on standard input, in lines of the form "client key"
+//	mcpclient watch --url … --connect host:port  says when the server begins or ceases to answer, one JSON object a line
+//	mcpclient users --client NAME… --server URL…  load of many clients until told to end, with /NAME/api-key and so on
+//	mcpclient account                            what the users of this pod have met
 //	mcpclient dial --address host:port
 //	mcpclient wait
 package main
@@ -34,7 +38,18 @@ type settings struct {
 	address                                     string
 	timeout, duration, pause                    time.Duration
 	parallel                                    int
-	fresh                                       bool
+	fresh, reread                               bool
+	connect, root                               string
+	clients, urls                               listFlag
+}
+
+type listFlag []string
+
+func (l *listFlag) String() string { return strings.Join(*l, ",") }
+
+func (l *listFlag) Set(text string) error {
+	*l = append(*l, text)
+	return nil
 }
 
 type headerFlag [][2]string
@@ -68,7 +83,7 @@ func main() {
 
 func run(ctx context.Context, arguments []string) result.Result {
 	if len(arguments) == 0 {
-		return result.Result{Outcome: result.Usage, Message: "usage: mcpclient list|call|load|dial|wait [flags]"}
+		return result.Result{Outcome: result.Usage, Message: "usage: mcpclient list|call|load|keys|watch|users|account|dial|wait [flags]"}
 	}
 	var s settings
 	flags := flag.NewFlagSet("mcpclient "+arguments[0], flag.ContinueOnError)
@@ -87,6 +102,11 @@ func run(ctx context.Context, arguments []string) result.Result {
 	flags.DurationVar(&s.pause, "pause", 20*time.Millisecond, "pause between the calls of one worker (load)")
 	flags.IntVar(&s.parallel, "parallel", 4, "workers (load)")
 	flags.BoolVar(&s.fresh, "fresh", false, "a new connection and handshake for each call (load)")
+	flags.BoolVar(&s.reread, "reread", false, "read the credentials' files again for each request and each handshake")
+	flags.StringVar(&s.connect, "connect", "", "host:port to connect to in place of the URL's: one replica")
+	flags.Var(&s.clients, "client", "name of a client; its credentials are in a folder of this name (users); may be repeated")
+	flags.StringVar(&s.root, "root", "/", "folder of the clients' folders (users, keys)")
+	flags.Var(&s.urls, "server", "URL of an MCP endpoint (users); may be repeated")
 	if err := flags.Parse(arguments[1:]); err != nil {
 		return result.Result{Outcome: result.Usage, Message: err.Error()}
 	}
@@ -97,6 +117,14 @@ func run(ctx context.Context, arguments []string) result.Result {
 		return attempt(ctx, s, call)
 	case "load":
 		return load(ctx, s)
+	case "keys":
+		return tryKeys(ctx, s, os.Stdin)
+	case "watch":
+		return watch(ctx, s, os.Stdout)
+	case "users":
+		return users(ctx, s)
+	case "account":
+		return account(ctx)
 	case "dial":
 		return dial(ctx, s)
 	case "wait":

@@ -306,6 +306,8 @@ func (o *output) Flush() error {
 		}
 		o.gone = true
 	}
+	// The bound is on writing. In HTTP/2 it would end a stream on which nothing is written, too.
+	_ = o.x.rc.SetWriteDeadline(time.Time{})
 	return nil
 }
 

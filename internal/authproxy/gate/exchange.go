@@ -148,6 +148,9 @@ func (x *exchange) forget() {
 
 func (x *exchange) authenticate() bool {
 	principal, failure := identity.Authenticate(x.r, x.config, time.Now())
+	if identity.ConnectionSpent(x.r, failure, time.Now()) {
+		x.w.Header().Set("Connection", "close")
+	}
 	if failure != "" {
 		x.refuse(audit.Unauthenticated, x.unauthenticated(failure))
 		return false
@@ -292,6 +295,9 @@ func (x *exchange) pass() {
 	defer cancel(nil)
 	defer x.gate.follow(x, cancel)()
 	go x.watch(ctx, cancel)
+	if x.principal.KeyID != "" && !x.standing() {
+		defer x.gate.usage.Open(x.principal.KeyID)()
+	}
 
 	request := upstream.Request{
 		Verb: x.r.Method, Address: x.gate.address(x.config), Path: x.config.Upstream.Path,

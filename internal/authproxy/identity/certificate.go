@@ -125,3 +125,22 @@ func verify(presented []*x509.Certificate, g *config.Generation, now time.Time) 
 	}
 	return v, ""
 }
+
+// maxNotice bounds how long before the end of a certificate its connections are closed.
+const maxNotice = time.Hour
+
+// ConnectionSpent says whether the next request had better come on another connection, which shows its certificate anew: the
+// one that this connection began with is not accepted, is missing, or ends soon. A client that keeps a connection would
+// otherwise be refused on it although it has had a new certificate for long.
+func ConnectionSpent(r *http.Request, failure Failure, now time.Time) bool {
+	switch failure {
+	case CertificateRequired, CertificateInvalid, CertificateNotInTime, CertificateOfOther, ClientUnknown:
+		return true
+	}
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		return false
+	}
+	leaf := r.TLS.PeerCertificates[0]
+	notice := min(leaf.NotAfter.Sub(leaf.NotBefore)/8, maxNotice)
+	return !now.Before(leaf.NotAfter.Add(-notice))
+}

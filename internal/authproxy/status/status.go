@@ -26,16 +26,34 @@ const MetricsPath = "/metrics"
 // unknownListeners stands in Status.Listeners when the socket tables cannot be read: not knowing is not "none".
 const unknownListeners = "unknown"
 
-// Usage remembers when each API key was last accepted.
-type Usage struct{ keys sync.Map } // id → *atomic.Int64, Unix seconds
+// Usage remembers when each API key was last in use.
+type Usage struct{ keys sync.Map } // id → *use
+
+type use struct {
+	last atomic.Int64 // Unix seconds
+	open atomic.Int64 // calls
+}
+
+func (u *Usage) of(id string) *use {
+	of, ok := u.keys.Load(id)
+	if !ok {
+		of, _ = u.keys.LoadOrStore(id, new(use))
+	}
+	return of.(*use)
+}
 
 // Used records that a key was accepted.
-func (u *Usage) Used(id string, now time.Time) {
-	last, ok := u.keys.Load(id)
-	if !ok {
-		last, _ = u.keys.LoadOrStore(id, new(atomic.Int64))
+func (u *Usage) Used(id string, now time.Time) { u.of(id).last.Store(now.Unix()) }
+
+// Open records that a call is being answered for which a key was accepted, until the returned function is called: the key is
+// in use for as long, because the call would be cut off with it.
+func (u *Usage) Open(id string) (closed func()) {
+	of := u.of(id)
+	of.open.Add(1)
+	return func() {
+		of.last.Store(time.Now().Unix())
+		of.open.Add(-1)
 	}
-	last.(*atomic.Int64).Store(now.Unix())
 }
 
 // Keep forgets the keys that a generation does not have.
@@ -49,10 +67,14 @@ func (u *Usage) Keep(g *config.Generation) {
 }
 
 func (u *Usage) last(id string) time.Time {
-	if last, ok := u.keys.Load(id); ok {
-		return time.Unix(last.(*atomic.Int64).Load(), 0).UTC()
+	of, ok := u.keys.Load(id)
+	switch {
+	case !ok:
+		return time.Time{}
+	case of.(*use).open.Load() > 0:
+		return time.Now().Truncate(time.Second).UTC()
 	}
-	return time.Time{}
+	return time.Unix(of.(*use).last.Load(), 0).UTC()
 }
 
 // Reporter makes the gate's account of itself.

@@ -1,6 +1,8 @@
 // Package result is what mcpclient prints: what became of an attempt to use an MCP server.
 package result
 
+import "time"
+
 // Outcome is what became of an attempt, as a word.
 type Outcome string
 
@@ -45,7 +47,28 @@ type Result struct {
 	Protocol string `json:"protocol,omitempty"`
 	// Load is the account of a load.
 	Load *Load `json:"load,omitempty"`
+	// Keys are what became of an attempt with each key, by its id.
+	Keys map[string]Outcome `json:"keys,omitempty"`
+	// Users are the accounts of clients, by their name.
+	Users map[string]*Load `json:"users,omitempty"`
 }
+
+// Change is a line of what is watched: from now on it ends like this.
+type Change struct {
+	// What is Kept or Fresh, for calls on one connection and on a new one each time; or Session, Subscription or Call, for
+	// streams that are open.
+	What string `json:"what"`
+	Result
+}
+
+// What is watched.
+const (
+	Kept         = "kept"
+	Fresh        = "fresh"
+	Session      = "session"
+	Subscription = "subscription"
+	Call         = "call"
+)
 
 // Load is the account of many calls.
 type Load struct {
@@ -62,6 +85,10 @@ type Load struct {
 	// Median and Slowest are durations of calls in milliseconds.
 	Median  int64 `json:"medianMs"`
 	Slowest int64 `json:"slowestMs"`
+	// KeyIDs are the ids of the keys that were sent, in the order of their first use; Succeeded is when each was last
+	// accepted.
+	KeyIDs    []string             `json:"keyIDs,omitempty"`
+	Succeeded map[string]time.Time `json:"succeeded,omitempty"`
 }
 
 // Example is one failed call.
