@@ -67,8 +67,9 @@ func (w *watched) all(works bool) error {
 	return nil
 }
 
-// watchAll tries a client's credentials at every replica of every server until the test ends.
-func (c *cluster) watchAll(t *testing.T, from *pod, servers []*v1alpha1.MCPServer, name string) []*watched {
+// watchAll tries a client's credentials at every replica of every server until the test ends. What is not answered within the
+// timeout has failed.
+func (c *cluster) watchAll(t *testing.T, from *pod, servers []*v1alpha1.MCPServer, name string, timeout time.Duration) []*watched {
 	t.Helper()
 	var all []*watched
 	for _, server := range servers {
@@ -86,7 +87,7 @@ func (c *cluster) watchAll(t *testing.T, from *pod, servers []*v1alpha1.MCPServe
 			all = append(all, w)
 			command := append([]string{"/mcpclient", "watch", "--url", url(server), "--ca", "/" + name + "/ca.crt", "--tool", "echo", "--args", `{"text":"a"}`,
 				"--connect", fmt.Sprintf("%s:%d", replica.Status.PodIP, gateconfig.GatePort), "--revision", revision,
-				"--pause", "100ms", "--timeout", "30s", "--for", "10m"}, as(name, name)...)
+				"--pause", "100ms", "--timeout", timeout.String(), "--for", "10m"}, as(name, name)...)
 			inBackground(t, func(ctx context.Context) { _ = from.exec(ctx, command, nil, w, w) })
 		}
 	}
@@ -147,7 +148,7 @@ func TestE2ERevocation(t *testing.T) {
 	otherPod := c.pod(t, callers, "other", tools, "other")
 	otherPod.reaches(t, modern, "other")
 	otherPod.reaches(t, legacy, "other")
-	bystander := c.watchAll(t, otherPod, servers, "other")
+	bystander := c.watchAll(t, otherPod, servers, "other", 2*time.Minute)
 	pods := map[string]*pod{}
 	for _, name := range slices.Sorted(maps.Keys(tests)) {
 		c.ready(t, clients[name])
@@ -158,7 +159,7 @@ func TestE2ERevocation(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(tests)) {
 		test := tests[name]
 		t.Run(name, func(t *testing.T) {
-			all := c.watchAll(t, pods[name], servers, name)
+			all := c.watchAll(t, pods[name], servers, name, 3*time.Second) // to be kept from connecting is to be refused
 			revoked := time.Now()
 			test.revoke(t, clients[name], policies[name])
 			took := eventually(t, "nothing works at any replica", inForce, func(context.Context) error { return works(all, false) })

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
@@ -54,7 +53,7 @@ func newConnection(s settings) (*connection, error) {
 	if !s.reread {
 		c.fixed = &read
 	}
-	dialer := &net.Dialer{Timeout: max(s.timeout/2, 5*time.Second)}
+	dialer := &net.Dialer{Timeout: s.timeout / 2}
 	c.transport = &http.Transport{
 		ForceAttemptHTTP2: true,
 		DialTLSContext: func(ctx context.Context, network, address string) (net.Conn, error) {

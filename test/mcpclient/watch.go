@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
 	"github.com/bartizan-dev/bartizan/test/mcpclient/result"
 )
 
@@ -69,29 +71,34 @@ func watch(ctx context.Context, s settings, out io.Writer) result.Result {
 
 // calls makes one call after another. A session that was refused is kept: it is the connection that is watched.
 func calls(ctx context.Context, c *connection, say func(result.Result)) {
-	for ctx.Err() == nil {
-		session, err := c.open(ctx)
-		if err != nil {
-			say(c.failure(err))
-		}
-		for session != nil && ctx.Err() == nil {
+	var session *mcp.ClientSession
+	for ; ctx.Err() == nil; pause(ctx, c.settings.pause) {
+		done := func() result.Result {
+			ctx, cancel := context.WithTimeout(ctx, c.settings.timeout)
+			defer cancel()
+			if session == nil {
+				var err error
+				if session, err = c.open(ctx); err != nil {
+					return c.failure(err)
+				}
+			}
 			done, err := call(ctx, c.settings, session)
-			if ctx.Err() != nil {
-				break
-			}
 			if err != nil {
-				done = c.failure(err)
+				return c.failure(err)
 			}
-			say(done)
-			pause(ctx, c.settings.pause)
-			if c.settings.fresh {
-				break
-			}
+			return done
+		}()
+		if ctx.Err() != nil {
+			break
 		}
-		if session != nil {
+		say(done)
+		if session != nil && c.settings.fresh {
 			c.drop(session)
+			session = nil
 		}
-		pause(ctx, c.settings.pause)
+	}
+	if session != nil {
+		c.drop(session)
 	}
 }
 
