@@ -125,7 +125,7 @@ func TestE2ERevocation(t *testing.T) {
 	c.create(t, modern, legacy)
 	tests := map[string]struct {
 		revoke func(*testing.T, *v1alpha1.MCPClient, *v1alpha1.MCPAccessPolicy)
-		// kept is what a connection from before is told.
+		// kept is what a connection from before is told. Without a grant there is no network either, once that connection is closed.
 		kept []result.Outcome
 	}{
 		"revoked-key": {func(t *testing.T, made *v1alpha1.MCPClient, _ *v1alpha1.MCPAccessPolicy) {
@@ -133,10 +133,10 @@ func TestE2ERevocation(t *testing.T) {
 		}, []result.Outcome{result.Unauthorized}},
 		"deleted-client": {func(t *testing.T, made *v1alpha1.MCPClient, _ *v1alpha1.MCPAccessPolicy) {
 			must(t, c.Delete(t.Context(), made))
-		}, []result.Outcome{result.Unauthorized}},
+		}, []result.Outcome{result.Unauthorized, result.NoConnection}},
 		"deleted-policy": {func(t *testing.T, _ *v1alpha1.MCPClient, policy *v1alpha1.MCPAccessPolicy) {
 			must(t, c.Delete(t.Context(), policy))
-		}, []result.Outcome{result.Unauthorized, result.Forbidden}},
+		}, []result.Outcome{result.Unauthorized, result.Forbidden, result.NoConnection}},
 	}
 	clients, policies := map[string]*v1alpha1.MCPClient{}, map[string]*v1alpha1.MCPAccessPolicy{}
 	for name := range tests {
