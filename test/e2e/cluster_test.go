@@ -132,6 +132,17 @@ func eventually(t *testing.T, what string, limit time.Duration, check func(conte
 	}
 }
 
+// inBackground runs something beside the test until it ends.
+func inBackground(t *testing.T, do func(context.Context)) {
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	var running sync.WaitGroup
+	running.Go(func() { do(ctx) })
+	t.Cleanup(func() {
+		stop()
+		running.Wait()
+	})
+}
+
 // must is for what the test itself does.
 func must(t *testing.T, err error) {
 	t.Helper()
