@@ -75,10 +75,13 @@ images: build ## The images of the operator and the gate, to dist/, without a co
 	done
 
 .PHONY: generate
-generate: ## Deep copies, apply configurations, CRDs, roles and the API reference, from api/ and controllers/
+generate: ## Deep copies, apply configurations, CRDs, roles, the API reference, the chart's parts and dist/install.yaml
 	$(TOOL) controller-gen object applyconfiguration crd:allowDangerousTypes=false paths=./api/... output:crd:dir=config/crd/bases
 	$(TOOL) controller-gen rbac:roleName=manager-role paths=./controllers/... output:rbac:dir=config/rbac/manager
 	$(TOOL) crd-ref-docs --source-path=api/v1alpha1 --config=hack/tools/crd-ref-docs.yaml --renderer=markdown --log-level=ERROR --output-path=docs/api.md
+	go run ./hack/chart
+	@mkdir -p dist
+	go run ./hack/tool kustomize build config/default --output dist/install.yaml
 
 .PHONY: packages
 packages: ## The Debian packages that the cluster needs

@@ -55,6 +55,8 @@ type Options struct {
 	GrantableRules []rbacv1.PolicyRule
 	// IssuerKinds are namespaced kinds of issuers that may issue serving certificates, beside cert-manager's Issuer.
 	IssuerKinds []schema.GroupKind
+	// WithoutAPIs are groups of optional APIs that are left alone although the cluster has them.
+	WithoutAPIs []string
 	// ClusterDomain is the DNS domain of Services.
 	ClusterDomain string
 	// ClusterRanges are public addresses that belong to the cluster.
@@ -79,6 +81,11 @@ func (o Options) Validate() error {
 		return errors.New("no labels select the operator's pods: network policies would let nobody read the gates' status")
 	case o.RolloutBudget < 1:
 		return errors.New("the rollout budget must be at least 1: with less no server would ever get a new gate")
+	}
+	for _, group := range o.WithoutAPIs {
+		if group != externalsecrets.SchemeGroupVersion.Group {
+			return fmt.Errorf("the API %q cannot be left alone; only %s can", group, externalsecrets.SchemeGroupVersion.Group)
+		}
 	}
 	for i, rule := range o.GrantableRules {
 		if slices.Contains(slices.Concat(rule.Verbs, rule.APIGroups, rule.Resources), rbacv1.VerbAll) {
@@ -109,16 +116,16 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if o.Gates == nil {
 		o.Gates = gates.New(authority.Credentials(mgr.GetClient(), o.Namespace))
 	}
-	apis, err := optional.New(mgr,
-		optional.API{
+	apis, err := optional.New(mgr, slices.DeleteFunc([]optional.API{
+		{
 			Name: "cert-manager", Version: certmanager.SchemeGroupVersion, Resources: []string{"certificates", "issuers"},
 			Cached: []client.Object{&certmanager.Certificate{}, &certmanager.Issuer{}},
 		},
-		optional.API{
+		{
 			Name: "external-secrets", Version: externalsecrets.SchemeGroupVersion, Resources: []string{"externalsecrets", "secretstores"},
 			Cached: []client.Object{&externalsecrets.ExternalSecret{}},
 		},
-	)
+	}, func(api optional.API) bool { return slices.Contains(o.WithoutAPIs, api.Version.Group) })...)
 	if err != nil {
 		return err
 	}

@@ -57,7 +57,7 @@ func parse(args []string, out io.Writer) (options, error) {
 		fmt.Fprint(out, usage)
 		flags.PrintDefaults()
 	}
-	var podLabels, watchNamespaces, grantableRules, issuerKinds, clusterRanges string
+	var podLabels, watchNamespaces, grantableRules, issuerKinds, clusterRanges, without string
 	flags.StringVar(&o.controllers.GateImage, "gate-image", "", "image of the gate, by `digest`: registry/name@sha256:…; changing it rolls the servers within the budget (required)")
 	flags.StringVar(&o.controllers.Namespace, "namespace", "", "the operator's own `namespace`, with its certificates and its lease (default: the pod's)")
 	flags.StringVar(&podLabels, "pod-labels", "app.kubernetes.io/name=bartizan,app.kubernetes.io/component=controller-manager", "`labels` that select the operator's pods, for the network policies that let them read the gates' status")
@@ -66,6 +66,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	flags.StringVar(&issuerKinds, "issuer-kinds", "", "further namespaced `kinds` of issuers that spec.tls.issuerRef may name, as Kind.group, separated by commas (default: Issuer.cert-manager.io alone)")
 	flags.StringVar(&o.controllers.ClusterDomain, "cluster-domain", "cluster.local", "DNS `domain` of the cluster's Services")
 	flags.StringVar(&clusterRanges, "cluster-cidrs", "", "public address `ranges` that belong to the cluster, separated by commas: spec.network.internet does not reach them")
+	flags.StringVar(&without, "without-apis", "", "`groups` of optional APIs to leave alone although the cluster has them, separated by commas: external-secrets.io")
 	flags.IntVar(&o.controllers.RolloutBudget, "rollout-budget", 5, "how many servers at most roll at once when the operator or the gate's image changed")
 	flags.BoolVar(&o.leaderElect, "leader-elect", true, "have one of several replicas at work, the others ready to take over")
 	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "`address` of the metrics, served with TLS to who may get /metrics; 0 turns them off")
@@ -86,6 +87,7 @@ func parse(args []string, out io.Writer) (options, error) {
 		return o, fmt.Errorf("--pod-labels: %q is no list of labels; write key=value,key=value", podLabels)
 	}
 	o.controllers.WatchNamespaces = list(watchNamespaces)
+	o.controllers.WithoutAPIs = list(without)
 	if o.controllers.GrantableRules, err = rules(grantableRules); err != nil {
 		return o, err
 	}

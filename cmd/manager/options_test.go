@@ -39,6 +39,8 @@ func TestParse(t *testing.T) {
 		{"rules that are not there", []string{gate, "--namespace=a", "--grantable-rules=" + filepath.Join(directory, "none")}, "--grantable-rules"},
 		{"an issuer without a group", []string{gate, "--namespace=a", "--issuer-kinds=Issuer"}, "has no group"},
 		{"a range", []string{gate, "--namespace=a", "--cluster-cidrs=2001:db8::/48"}, ""},
+		{"without external-secrets", []string{gate, "--namespace=a", "--without-apis=external-secrets.io"}, ""},
+		{"without cert-manager", []string{gate, "--namespace=a", "--without-apis=cert-manager.io"}, "cannot be left alone"},
 		{"no range", []string{gate, "--namespace=a", "--cluster-cidrs=here"}, "no address range"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -165,7 +165,7 @@ func secrets(o *observed) finding {
 		return yes(reasonNotNeeded, "spec.secrets is empty")
 	}
 	if !o.externalSecrets {
-		return no(reasonExternalMissing, "this cluster has no external-secrets (external-secrets.io/v1), which brings spec.secrets: install it, and this server goes on by itself")
+		return no(reasonExternalMissing, "this cluster has no external-secrets (external-secrets.io/v1), which brings spec.secrets, or the operator runs without it (--without-apis): install it, and this server goes on by itself")
 	}
 	for _, g := range o.groups {
 		if synced(g) {

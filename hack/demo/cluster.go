@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/bartizan-dev/bartizan/hack/toolchain"
 )
 
 // cluster is where the demo runs: the testbed of this machine, or a cluster of the user's kubeconfig.
@@ -59,6 +61,25 @@ func (c *cluster) kubectlCommand(arguments ...string) []string {
 	return append([]string{"kubectl", "--context", c.context}, arguments...)
 }
 
+// helm runs Helm on the cluster.
+func (c *cluster) helm(ctx context.Context, arguments ...string) error {
+	program, err := toolchain.Helm3.Path(ctx)
+	if err != nil {
+		return err
+	}
+	if c.isTestbed() {
+		kubeconfig, err := output(ctx, nil, c.testbed(), "kubeconfig")
+		if err != nil {
+			return err
+		}
+		arguments = append(arguments, "--kubeconfig", strings.TrimSpace(string(kubeconfig)))
+	} else {
+		arguments = append(arguments, "--kube-context", c.context)
+	}
+	_, err = output(ctx, nil, program, arguments...)
+	return err
+}
+
 // apply applies manifests and waits for nothing.
 func (c *cluster) apply(ctx context.Context, manifests []byte) error {
 	_, err := c.kubectl(ctx, manifests, "apply", "--server-side", "--force-conflicts", "--field-manager=bartizan-demo", "-f", "-")
@@ -87,8 +108,8 @@ func (c *cluster) ready(ctx context.Context, namespace, object string) error {
 // file puts one file into an image.
 type file struct{ source, path string }
 
-// image builds an image from files alone, brings it to the cluster's nodes and returns its name with its digest.
-func (c *cluster) image(ctx context.Context, name string, authorities bool, files ...file) (string, error) {
+// image builds an image from a program alone, brings it to the cluster's nodes and returns its name with its digest.
+func (c *cluster) image(ctx context.Context, name string, program file) (string, error) {
 	repository := "bartizan.dev/" + name
 	if !c.isTestbed() {
 		repository = strings.TrimSuffix(c.registry, "/") + "/" + name
@@ -97,11 +118,9 @@ func (c *cluster) image(ctx context.Context, name string, authorities bool, file
 	if err := os.MkdirAll(filepath.Dir(archive), 0o755); err != nil {
 		return "", err
 	}
-	arguments := []string{"build", "--name", repository + ":demo", "--out", archive, "--entrypoint", files[0].path}
-	for _, f := range files {
-		arguments = append(arguments, "--file", f.source+":"+f.path)
-	}
-	if authorities {
+	arguments := []string{"build", "--name", repository + ":demo", "--out", archive, "--entrypoint", program.path,
+		"--file", program.source + ":" + program.path, "--label", "bartizan.dev/image=" + name}
+	if program.path == "/manager" {
 		arguments = append(arguments, "--ca-certificates")
 	}
 	if !c.isTestbed() {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -9,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/bartizan-dev/bartizan/hack/toolchain"
 )
 
 // The images, by the last part of their names.
@@ -18,6 +19,9 @@ const (
 	serverImage  = "kubernetes-mcp-server"
 	clientImage  = "mcpclient"
 	testImage    = "e2e-server"
+	// The next release of the operator and the gate, for tests of upgrades: the same programs, other digests.
+	nextManagerImage = "manager-next"
+	nextGateImage    = "authproxy-next"
 )
 
 // environment tells the end-to-end tests what there is.
@@ -42,7 +46,10 @@ func (c *cluster) compileAhead(ctx context.Context) (wait func() error) {
 	go func() {
 		defer close(done)
 		result = func() error {
-			if err := c.tools(ctx); err != nil || !c.isTestbed() {
+			if err := c.tools(ctx); err != nil {
+				return err
+			}
+			if _, err := toolchain.Helm3.Path(ctx); err != nil || !c.isTestbed() {
 				return err
 			}
 			progress, err := os.Create(filepath.Join(c.cache, "build.log"))
@@ -118,7 +125,7 @@ func up(ctx context.Context, s *screen, c *cluster, compiled func() error) (envi
 	if err := s.stage("images from nothing but these files", func() error { return c.allImages(ctx, e.Images) }); err != nil {
 		return e, err
 	}
-	if err := s.stage("install the operator from config/default", func() error { return c.install(ctx, e.Images) }); err != nil {
+	if err := s.stage("install the operator by its Helm chart", func() error { return c.install(ctx, e.Images) }); err != nil {
 		return e, err
 	}
 	encoded, err := json.MarshalIndent(e, "", "  ")
@@ -140,36 +147,41 @@ func (c *cluster) allImages(ctx context.Context, images map[string]string) error
 		serverImage:  {server, "/kubernetes-mcp-server"},
 		clientImage:  {binary("mcpclient"), "/mcpclient"},
 		testImage:    {binary("server"), "/server"},
+
+		nextManagerImage: {binary("manager"), "/manager"},
+		nextGateImage:    {binary("authproxy"), "/authproxy"},
 	} {
-		if images[name], err = c.image(ctx, name, name == managerImage, contents); err != nil {
+		if images[name], err = c.image(ctx, name, contents); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// The images that config/ names, before they are replaced by digests.
 const (
-	managerPlaceholder = "bartizan-dev/manager:unset"
-	gatePlaceholder    = "bartizan-dev/authproxy:unset"
-	operatorNamespace  = "bartizan-system"
-	operatorDeployment = "deployment/bartizan-controller-manager"
+	chart             = "charts/bartizan"
+	release           = "bartizan"
+	operatorNamespace = "bartizan-system"
 )
 
+// install installs the operator by its chart, or brings it to what this checkout has. One that was installed from config/ is
+// taken over.
 func (c *cluster) install(ctx context.Context, images map[string]string) error {
-	manifests, err := c.kubectl(ctx, nil, "kustomize", "config/default")
+	namespace, err := os.ReadFile("config/manager/namespace.yaml")
 	if err != nil {
 		return err
 	}
-	for placeholder, image := range map[string]string{managerPlaceholder: images[managerImage], gatePlaceholder: images[gateImage]} {
-		if !bytes.Contains(manifests, []byte(placeholder)) {
-			return fmt.Errorf("config/default does not name %s", placeholder)
-		}
-		manifests = bytes.ReplaceAll(manifests, []byte(placeholder), []byte(image))
-	}
-	if err := c.apply(ctx, manifests); err != nil {
+	if err := c.apply(ctx, namespace); err != nil {
 		return err
 	}
-	_, err = c.kubectl(ctx, nil, "rollout", "status", "--namespace", operatorNamespace, "--timeout", (3 * time.Minute).String(), operatorDeployment)
-	return err
+	arguments := []string{"upgrade", "--install", release, chart, "--namespace", operatorNamespace, "--take-ownership",
+		"--wait", "--timeout", (3 * time.Minute).String()}
+	for name, image := range map[string]string{"manager": images[managerImage], "gate": images[gateImage]} {
+		repository, digest, ok := strings.Cut(image, "@")
+		if !ok {
+			return fmt.Errorf("the image %q has no digest", image)
+		}
+		arguments = append(arguments, "--set-string", "images."+name+".repository="+repository, "--set-string", "images."+name+".digest="+digest)
+	}
+	return c.helm(ctx, arguments...)
 }

@@ -72,7 +72,7 @@ func pick[T any](t testing.TB, objects []*unstructured.Unstructured, kind string
 
 func TestIntegrationRightsAreTheLeast(t *testing.T) {
 	forbidden := []string{"*", "escalate", "bind", "impersonate"}
-	for _, overlay := range []string{"default", "namespaced"} {
+	for _, overlay := range []string{"default", "namespaced", "ha", "monitoring"} {
 		t.Run(overlay, func(t *testing.T) {
 			objects := render(t, overlay)
 			roles := map[string][]rbacv1.PolicyRule{}
@@ -161,6 +161,8 @@ func TestIntegrationOverlaysApply(t *testing.T) {
 	}{
 		{"default", map[string]bool{"bartizan-system": true, "team-a": true, "team-b": true}},
 		{"namespaced", map[string]bool{"bartizan-system": true, "team-a": true, "team-b": false}},
+		{"ha", map[string]bool{"bartizan-system": true, "team-a": true, "team-b": true}},
+		{"monitoring", map[string]bool{"bartizan-system": true, "team-a": true, "team-b": true}},
 	} {
 		t.Run(test.overlay, func(t *testing.T) {
 			config := controlplane.Start(t, controlplane.Without(controlplane.Bartizan))
@@ -171,6 +173,9 @@ func TestIntegrationOverlaysApply(t *testing.T) {
 				}
 			}
 			objects := render(t, test.overlay)
+			if test.overlay == "monitoring" {
+				controlplane.Install(t, config, controlplane.Monitoring)
+			}
 			apply(t, config, objects)
 			apply(t, config, objects)
 
@@ -203,7 +208,7 @@ func TestIntegrationOverlaysApply(t *testing.T) {
 func TestIntegrationSamplesApply(t *testing.T) {
 	config := controlplane.Start(t)
 	clients := kubernetes.NewForConfigOrDie(config)
-	for _, overlay := range []string{"samples", "samples/kubernetes-mcp-server"} {
+	for _, overlay := range []string{"samples", "samples/kubernetes-mcp-server", "samples/mcp-grafana", "samples/everything"} {
 		objects := render(t, overlay)
 		for _, object := range objects {
 			if object.GetNamespace() == "" && object.GetKind() != "Namespace" {

@@ -29,6 +29,9 @@ const (
 	ExternalSecrets = "external-secrets.io"
 )
 
+// Monitoring is the API group of the Prometheus operator. Only Install brings its kinds in.
+const Monitoring = "monitoring.coreos.com"
+
 // startTimeout bounds the start of etcd and the API server together, on a busy machine.
 const startTimeout = 5 * time.Minute
 

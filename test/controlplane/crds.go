@@ -23,6 +23,9 @@ import (
 // on the testbed. The module with the types does not ship them.
 const externalSecretsModule = "github.com/external-secrets/external-secrets@v0.20.4"
 
+// monitoringModule is the release of the Prometheus operator whose CRDs are used.
+const monitoringModule = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
+
 // CRDs returns the files with the CRDs of an API group.
 func CRDs(group string) ([]string, error) {
 	switch group {
@@ -39,17 +42,24 @@ func CRDs(group string) ([]string, error) {
 		}
 		return filepath.Glob(filepath.Join(dir, "deploy", "crds", "cert-manager.io_*.yaml"))
 	case ExternalSecrets:
-		output, err := command("go", "mod", "download", "-json", externalSecretsModule)
-		if err != nil {
-			return nil, err
-		}
-		var module struct{ Dir string }
-		if err := json.Unmarshal([]byte(output), &module); err != nil {
-			return nil, fmt.Errorf("go mod download -json %s: %w", externalSecretsModule, err)
-		}
-		return filepath.Glob(filepath.Join(module.Dir, "config", "crds", "bases", "external-secrets.io_*.yaml"))
+		return inModule(externalSecretsModule, "config/crds/bases/external-secrets.io_*.yaml")
+	case Monitoring:
+		return inModule(monitoringModule, "example/prometheus-operator-crd/monitoring.coreos.com_*.yaml")
 	}
 	return nil, fmt.Errorf("no CRDs are known for the API group %q", group)
+}
+
+// inModule returns files of a module that go.mod does not name.
+func inModule(module, pattern string) ([]string, error) {
+	output, err := command("go", "mod", "download", "-json", module)
+	if err != nil {
+		return nil, err
+	}
+	var downloaded struct{ Dir string }
+	if err := json.Unmarshal([]byte(output), &downloaded); err != nil {
+		return nil, fmt.Errorf("go mod download -json %s: %w", module, err)
+	}
+	return filepath.Glob(filepath.Join(downloaded.Dir, filepath.FromSlash(pattern)))
 }
 
 func install(config *rest.Config, group string) error {

@@ -52,7 +52,7 @@ var (
 func pages(t testing.TB) map[string]string {
 	t.Helper()
 	found := map[string]string{}
-	for _, pattern := range []string{"*.md", "docs/*.md", "hack/*/README.md"} {
+	for _, pattern := range []string{"*.md", "docs/*.md", "hack/*/README.md", "charts/*/README.md"} {
 		files, err := filepath.Glob(filepath.Join(root, pattern))
 		if err != nil {
 			t.Fatal(err)
@@ -159,6 +159,9 @@ func TestIntegrationManifestsAreAccepted(t *testing.T) {
 				} else if err != nil {
 					t.Fatalf("%s: %v in\n%s", name, err, b.text)
 				}
+				if strings.HasPrefix(object.GetAPIVersion(), "kustomize.config.k8s.io/") {
+					continue // That is for kustomize: see TestInstallKustomization.
+				}
 				tried++
 				if object.GetNamespace() != "" {
 					object.SetNamespace(metav1.NamespaceDefault)
@@ -177,11 +180,17 @@ func TestIntegrationManifestsAreAccepted(t *testing.T) {
 // TestE2EReadme runs the marked commands of the front page, in their order, as a reader would.
 func TestE2EReadme(t *testing.T) {
 	dir := t.TempDir()
-	variables := append(os.Environ(), readerEnvironment(t, dir)...)
+	variables, _ := readerEnvironment(t, dir)
+	runPage(t, "README.md", dir, variables, strings.NewReplacer(), 2)
+}
+
+// runPage runs the marked commands of a page in a folder, with the files that the page names, in which words are replaced.
+func runPage(t *testing.T, page, dir string, variables []string, replace *strings.Replacer, atLeast int) {
+	t.Helper()
 	ran := 0
-	for _, b := range blocks(pages(t)["README.md"]) {
+	for _, b := range blocks(pages(t)[page]) {
 		if b.file != "" {
-			if err := os.WriteFile(filepath.Join(dir, b.file), []byte(b.text), 0o600); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, b.file), []byte(replace.Replace(b.text)), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -192,20 +201,21 @@ func TestE2EReadme(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
 		defer cancel()
 		shell := exec.CommandContext(ctx, "bash", "-euxo", "pipefail", "-c", b.text)
-		shell.Dir, shell.Env = dir, variables
+		shell.Dir, shell.Env = dir, append(os.Environ(), variables...)
 		output, err := shell.CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v\n%s", err, output)
 		}
 		t.Logf("%s", output)
 	}
-	if ran < 2 {
+	if ran < atLeast {
 		t.Errorf("only %d blocks were run", ran)
 	}
 }
 
-// readerEnvironment returns the variables with which a reader reaches the cluster of the end-to-end tests by kubectl.
-func readerEnvironment(t *testing.T, dir string) []string {
+// readerEnvironment returns the variables with which a reader reaches the cluster of the end-to-end tests by kubectl, and the
+// images that are there.
+func readerEnvironment(t *testing.T, dir string) (variables []string, images map[string]string) {
 	t.Helper()
 	path := os.Getenv("BARTIZAN_E2E")
 	if path == "" {
@@ -219,7 +229,10 @@ func readerEnvironment(t *testing.T, dir string) []string {
 	if err != nil {
 		t.Fatalf("no cluster to test on (%v): go run ./hack/demo run", err)
 	}
-	var cluster struct{ Kubeconfig, Context string }
+	var cluster struct {
+		Kubeconfig, Context string
+		Images              map[string]string
+	}
 	if err := json.Unmarshal(raw, &cluster); err != nil {
 		t.Fatal(err)
 	}
@@ -239,9 +252,9 @@ func readerEnvironment(t *testing.T, dir string) []string {
 	if err := os.WriteFile(filepath.Join(bin, "kubectl"), script.Bytes(), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	variables := []string{"PATH=" + bin + string(os.PathListSeparator) + os.Getenv("PATH")}
+	variables = []string{"PATH=" + bin + string(os.PathListSeparator) + os.Getenv("PATH")}
 	if cluster.Kubeconfig != "" {
 		variables = append(variables, "KUBECONFIG="+cluster.Kubeconfig)
 	}
-	return variables
+	return variables, cluster.Images
 }

@@ -41,6 +41,9 @@ type cluster struct {
 	// others is the number of tests that run, but for the one of idleness.
 	others atomic.Int32
 
+	// kubeconfig and context are how programs reach the cluster.
+	kubeconfig, context string
+
 	mu sync.Mutex
 	// namespaces are those of each test, by its name.
 	namespaces map[string][]string
@@ -88,7 +91,10 @@ var connect = sync.OnceValues(func() (*cluster, error) {
 		}
 	}
 	c, err := client.New(config, client.Options{Scheme: scheme})
-	return &cluster{Client: c, config: config, images: environment.Images, auditLog: environment.AuditLog}, err
+	return &cluster{
+		Client: c, config: config, images: environment.Images, kubeconfig: environment.Kubeconfig, context: environment.Context,
+		auditLog: environment.AuditLog,
+	}, err
 })
 
 // start is what a test begins with.

@@ -1,0 +1,124 @@
+// Package toolchain compiles the tools that tests, checks and the demo use, from Go modules of their own under hack/tools, and
+// keeps them in $XDG_CACHE_HOME/bartizan/tools: no tool is downloaded as a binary.
+package toolchain
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+)
+
+// Tool is a program with a module under hack/tools.
+type Tool struct {
+	// module is the folder.
+	module string
+	// path is the main package.
+	path string
+	// flags are for the linker.
+	flags string
+}
+
+// The tools. Helm takes the version of Kubernetes that "helm template" assumes from the linker, the later one from its modules.
+var (
+	Helm3 = Tool{module: "helm3", path: "helm.sh/helm/v3/cmd/helm", flags: "-X helm.sh/helm/v3/internal/version.version=v3.22.0" +
+		" -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=37 -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=37"}
+	Helm4        = Tool{module: "helm4", path: "helm.sh/helm/v4/cmd/helm", flags: "-X helm.sh/helm/v4/internal/version.version=v4.3.1"}
+	HelmUnittest = Tool{module: "unittest", path: "github.com/helm-unittest/helm-unittest/cmd/helm-unittest"}
+	Kubeconform  = Tool{module: "kubeconform", path: "github.com/yannh/kubeconform/cmd/kubeconform"}
+	Kustomize    = Tool{module: "kustomize", path: "sigs.k8s.io/kustomize/kustomize/v5"}
+)
+
+// Path returns the tool's program, and compiles it if the cache does not have it. That takes a minute or two, once.
+func (t Tool) Path(ctx context.Context) (string, error) {
+	root, err := moduleRoot(ctx)
+	if err != nil {
+		return "", err
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	folder := filepath.Join(root, "hack", "tools", t.module)
+	name, err := t.name(folder)
+	if err != nil {
+		return "", err
+	}
+	cache = filepath.Join(cache, "bartizan", "tools")
+	program := filepath.Join(cache, name)
+	if _, err := os.Stat(program); err == nil {
+		return program, nil
+	}
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return "", err
+	}
+	unlock, err := lock(program + ".lock")
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	if _, err := os.Stat(program); err == nil {
+		return program, nil
+	}
+	partial := program + ".partial"
+	if err := t.build(ctx, folder, partial); err != nil {
+		return "", err
+	}
+	return program, os.Rename(partial, program)
+}
+
+// name changes with all that the program is made of.
+func (t Tool) name(folder string) (string, error) {
+	digest := sha256.New()
+	fmt.Fprintln(digest, runtime.Version(), runtime.GOOS, runtime.GOARCH, t.path, t.flags)
+	for _, file := range []string{"go.mod", "go.sum"} {
+		content, err := os.ReadFile(filepath.Join(folder, file))
+		if err != nil {
+			return "", err
+		}
+		digest.Write(content)
+	}
+	return fmt.Sprintf("%s-%x", t.module, digest.Sum(nil)[:6]), nil
+}
+
+func (t Tool) build(ctx context.Context, folder, program string) error {
+	fmt.Fprintf(os.Stderr, "compiling %s, once\n", t.path)
+	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", strings.TrimSpace("-s -w "+t.flags), "-o", program, t.path)
+	command.Dir = folder
+	command.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if output, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("compile %s in hack/tools/%s: %w: %s", t.path, t.module, err, output)
+	}
+	return nil
+}
+
+// lock waits until nobody else compiles the same.
+func lock(name string) (unlock func(), err error) {
+	file, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	return func() { _ = file.Close() }, nil
+}
+
+func moduleRoot(ctx context.Context) (string, error) {
+	output, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
+	if err != nil {
+		return "", fmt.Errorf("go env GOMOD: %w", err)
+	}
+	file := string(bytes.TrimSpace(output))
+	if file == "" || file == os.DevNull {
+		return "", fmt.Errorf("not inside a Go module")
+	}
+	return filepath.Dir(file), nil
+}
