@@ -36,6 +36,10 @@ test: ## Everything that CI runs, with the number of tests by kind at the end
 unit: ## The tests that need nothing but Go
 	@go run ./hack/check unit
 
+.PHONY: conformance
+conformance: ## The MCP conformance suite, without and behind the gate; it needs npm
+	@go run ./hack/check conformance
+
 .PHONY: integration
 integration: ## The tests on a real API server
 	@go run ./hack/check integration
@@ -73,6 +77,16 @@ images: build ## The images of the operator and the gate, to dist/, without a co
 		go -C hack/images run . build --name $(IMAGE_PREFIX)$$name:$(VERSION) --out $(CURDIR)/dist/$$name.tar \
 			--file $(CURDIR)/bin/$$name:/$$name --entrypoint /$$name || exit 1; \
 	done
+
+.PHONY: release
+release: ## All files of a release, to dist/release, without publishing anything: VERSION=v0.1.0; PUSH=1 pushes the images
+	go run ./hack/release --version $(VERSION) $(if $(PUSH),--push) $(if $(REGISTRY),--registry $(REGISTRY))
+
+.PHONY: release-again
+release-again: ## Builds the same release in a clone elsewhere, and compares all files
+	@clone=$$(mktemp -d) && trap 'rm -rf "$$clone"' EXIT && git clone -q . "$$clone/elsewhere" && \
+		(cd "$$clone/elsewhere" && go run ./hack/release --version $(VERSION) $(if $(REGISTRY),--registry $(REGISTRY)) >/dev/null) && \
+		diff -r dist/release "$$clone/elsewhere/dist/release" && echo "the same files: $$(wc -l < dist/release/checksums.txt)"
 
 .PHONY: generate
 generate: ## Deep copies, apply configurations, CRDs, roles, the API reference, the chart's parts and dist/install.yaml

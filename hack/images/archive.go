@@ -76,10 +76,7 @@ func WriteArchive(file, name string, image v1.Image) (v1.Hash, error) {
 	writer := tar.NewWriter(out)
 	write := func(name string, content []byte) {
 		if err == nil {
-			err = writer.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(content)), ModTime: time.Unix(0, 0)})
-		}
-		if err == nil {
-			_, err = writer.Write(content)
+			err = writeMember(writer, name, content)
 		}
 	}
 	write("oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`))
@@ -95,6 +92,15 @@ func WriteArchive(file, name string, image v1.Image) (v1.Hash, error) {
 		return v1.Hash{}, err
 	}
 	return digest, out.Close()
+}
+
+// writeMember writes a file without anything that depends on the time or the machine.
+func writeMember(writer *tar.Writer, name string, content []byte) error {
+	if err := writer.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(content)), ModTime: time.Unix(0, 0)}); err != nil {
+		return err
+	}
+	_, err := writer.Write(content)
+	return err
 }
 
 func blobPath(hash v1.Hash) string { return path.Join("blobs", hash.Algorithm, hash.Hex) }

@@ -10,7 +10,6 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,6 +34,8 @@ type Spec struct {
 	Labels []string
 	// User is UID:GID.
 	User string
+	// Architecture is GOARCH's; empty: this machine's.
+	Architecture string
 	// CACertificates adds this machine's certificate authorities.
 	CACertificates bool
 }
@@ -92,7 +93,7 @@ func Build(spec Spec) (v1.Image, error) {
 		return nil, err
 	}
 	config = config.DeepCopy()
-	config.OS, config.Architecture = "linux", runtime.GOARCH
+	config.OS, config.Architecture = "linux", spec.architecture()
 	config.Created = v1.Time{Time: time.Unix(0, 0).UTC()}
 	config.Config = v1.Config{Entrypoint: spec.Entrypoint, Cmd: spec.Cmd, Env: spec.Env, User: spec.User, WorkingDir: "/", Labels: labels}
 	return mutate.ConfigFile(image, config)

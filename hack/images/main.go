@@ -11,6 +11,8 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
 const help = `images builds a container image from nothing but files, and writes it as an archive (OCI layout, as tar). The same input gives the same digest.
@@ -22,6 +24,8 @@ const help = `images builds a container image from nothing but files, and writes
   --file SOURCE:PATH[:MODE]  a file, or a folder with all below it, and its place in the image; MODE is octal (default 0755 or 0644)
   --entrypoint WORD          once for each word of the entry point
   --cmd WORD                 once for each default argument
+  --arch GOARCH              an architecture, once for each: then there is an image for each and an index of them, and {arch} in SOURCE
+                             is the architecture (default: this machine's, without an index)
   --user UID:GID             whom it runs as (default 65532:65532)
   --env NAME=VALUE           an environment variable
   --label NAME=VALUE         a label
@@ -112,6 +116,7 @@ func buildImage(args []string, out io.Writer) error {
 	var spec Spec
 	var archive string
 	var push bool
+	var architectures []string
 	flags := flag.NewFlagSet("images build", flag.ContinueOnError)
 	flags.StringVar(&spec.Name, "name", "", "")
 	flags.StringVar(&spec.User, "user", "65532:65532", "")
@@ -120,6 +125,7 @@ func buildImage(args []string, out io.Writer) error {
 	flags.BoolVar(&push, "push", false, "")
 	for name, list := range map[string]*[]string{
 		"file": &spec.Files, "entrypoint": &spec.Entrypoint, "cmd": &spec.Cmd, "env": &spec.Env, "label": &spec.Labels,
+		"arch": &architectures,
 	} {
 		flags.Func(name, "", func(value string) error {
 			*list = append(*list, value)
@@ -132,22 +138,45 @@ func buildImage(args []string, out io.Writer) error {
 	if archive == "" {
 		return errors.New("--out is missing: the archive to write")
 	}
-	image, err := Build(spec)
-	if err != nil {
-		return err
-	}
-	digest, err := WriteArchive(archive, spec.Name, image)
-	if err != nil {
-		return err
-	}
-	if push {
-		if err := Push(context.Background(), spec.Name, image); err != nil {
-			return err
+	build := one
+	if len(architectures) > 0 {
+		build = func(spec Spec, archive string, push bool) (v1.Hash, error) {
+			return all(spec, architectures, archive, push)
 		}
+	}
+	digest, err := build(spec, archive, push)
+	if err != nil {
+		return err
 	}
 	repository, _, _ := cutTag(spec.Name)
 	fmt.Fprintf(out, "%s@%s\n", repository, digest)
 	return nil
+}
+
+// one builds, writes and pushes an image.
+func one(spec Spec, archive string, push bool) (v1.Hash, error) {
+	image, err := Build(spec)
+	if err != nil {
+		return v1.Hash{}, err
+	}
+	digest, err := WriteArchive(archive, spec.Name, image)
+	if err == nil && push {
+		err = Push(context.Background(), spec.Name, image)
+	}
+	return digest, err
+}
+
+// all builds, writes and pushes the images of several architectures.
+func all(spec Spec, architectures []string, archive string, push bool) (v1.Hash, error) {
+	index, err := BuildAll(spec, architectures)
+	if err != nil {
+		return v1.Hash{}, err
+	}
+	digest, err := WriteIndexArchive(archive, spec.Name, index)
+	if err == nil && push {
+		err = PushIndex(context.Background(), spec.Name, index)
+	}
+	return digest, err
 }
 
 // cutTag splits REPO:TAG. A colon before the last slash belongs to a registry's port.

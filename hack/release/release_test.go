@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"testing"
+	"time"
+
+	"sigs.k8s.io/yaml"
+)
+
+const digest = "sha256:1111111111111111111111111111111111111111111111111111111111111111"
+
+// TestValuesNameTheImages: the chart of a release installs the images of that release, without a value.
+func TestValuesNameTheImages(t *testing.T) {
+	content, err := os.ReadFile(filepath.Join("..", "..", chartFolder, "values.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	gate := strings.ReplaceAll(digest, "1", "2")
+	r := release{images: map[string]string{"manager": "registry.example/a/manager@" + digest, "authproxy": "registry.example/a/authproxy@" + gate}}
+	content, err = r.values(content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type image struct{ Repository, Digest string }
+	var values struct{ Images struct{ Manager, Gate image } }
+	if err := yaml.Unmarshal(content, &values); err != nil {
+		t.Fatal(err)
+	}
+	if values.Images.Manager != (image{"registry.example/a/manager", digest}) || values.Images.Gate != (image{"registry.example/a/authproxy", gate}) {
+		t.Errorf("the images are %+v", values.Images)
+	}
+	if _, err := r.values(content); err == nil {
+		t.Error("values that name no placeholder are accepted")
+	}
+}
+
+func TestVersioned(t *testing.T) {
+	got := string(versioned([]byte("apiVersion: v2\nversion: 0.1.0\nappVersion: 0.1.0\nkubeVersion: x\n"), "1.2.3"))
+	if want := "apiVersion: v2\nversion: 1.2.3\nappVersion: 1.2.3\nkubeVersion: x\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestVersionsAreChecked(t *testing.T) {
+	for _, version := range []string{"", "dev", "1.2", "v1.2.3; rm", "v1.2.3\n"} {
+		if err := run(context.Background(), []string{"--version", version, "--out", filepath.Join(t.TempDir(), "out")}); err == nil || !strings.Contains(err.Error(), "is not a version") {
+			t.Errorf("%q: %v", version, err)
+		}
+	}
+}
+
+// TestBill: every module that is linked is named, replaced ones by what replaces them, and everything by one identifier.
+func TestBill(t *testing.T) {
+	made := time.Date(2026, 1, 2, 3, 4, 5, 0, time.FixedZone("somewhere", 3600))
+	b := bill("manager_linux_amd64", "1.2.3", strings.Repeat("a", 64), made, &debug.BuildInfo{
+		GoVersion: "go1.26.8", Main: debug.Module{Path: "example.com/main"},
+		Deps: []*debug.Module{{Path: "example.com/a", Version: "v1.0.0"}, {Path: "example.com/b", Version: "v1.0.0", Replace: &debug.Module{Path: "example.com/c", Version: "v2.0.0"}}},
+	})
+	if b.Creation.Created != "2026-01-02T02:04:05Z" {
+		t.Errorf("created %s", b.Creation.Created)
+	}
+	var names []string
+	ids := map[string]bool{"SPDXRef-DOCUMENT": true}
+	for _, p := range b.Packages {
+		names = append(names, p.Name+" "+p.Version)
+		if ids[p.ID] {
+			t.Errorf("%s is there twice", p.ID)
+		}
+		ids[p.ID] = true
+	}
+	if got, want := strings.Join(names, ", "), "manager_linux_amd64 1.2.3, stdlib 1.26.8, example.com/a v1.0.0, example.com/c v2.0.0"; got != want {
+		t.Errorf("the packages are %s, want %s", got, want)
+	}
+	for _, r := range b.Relationships {
+		if !ids[r.Element] || !ids[r.Related] {
+			t.Errorf("%v names what is not there", r)
+		}
+	}
+	if len(b.Relationships) != len(b.Packages) {
+		t.Errorf("%d relationships of %d packages", len(b.Relationships), len(b.Packages))
+	}
+}
