@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
+
+	"github.com/bartizan-dev/bartizan/hack/toolchain"
 )
 
 // TestChartEqualsConfig: an installation by the chart and one from config/ are the same, but for labels, and the names of roles.
@@ -248,6 +250,21 @@ func TestNamespacedRights(t *testing.T) {
 	}
 	if len(where) != 5 {
 		t.Errorf("rights in %v", where)
+	}
+}
+
+// TestOverlaysStandAlone: kustomize, which fetches a repository for an overlay that is named by URL, needs nothing but config/.
+func TestOverlaysStandAlone(t *testing.T) {
+	copied := filepath.Join(t.TempDir(), "config")
+	if err := os.CopyFS(copied, os.DirFS(filepath.Join(root, "config"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, overlay := range []string{"default", "namespaced", "ha", "monitoring"} {
+		printed, err := execute(t, nil, program(t, toolchain.Kustomize), "build", filepath.Join(copied, overlay))
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, "config/"+overlay, bare(t, kustomize(t, overlay)), "its copy", bare(t, decode(t, printed)))
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -129,8 +130,8 @@ func TestUnittest(t *testing.T) {
 	if err != nil {
 		t.Errorf("%v\n%s", err, printed)
 	}
-	if !bytes.Contains(printed, []byte("0 failed")) && !bytes.Contains(printed, []byte("Tests:")) {
-		t.Errorf("no test ran:\n%s", printed)
+	if !regexp.MustCompile(`Tests: +[0-9]{2,} passed`).Match(printed) {
+		t.Errorf("hardly a test ran:\n%s", printed)
 	}
 }
 
