@@ -38,5 +38,5 @@ func run(arguments []string) error {
 	if err != nil {
 		return err
 	}
-	return syscall.Exec(program, arguments, os.Environ()) //nolint:gosec // running what it is told to is what it is for
+	return syscall.Exec(program, arguments, os.Environ())
 }
