@@ -28,9 +28,8 @@ import (
 )
 
 const (
-	release           = "bartizan"
-	operatorNamespace = "bartizan-system"
-	gateContainer     = "gate"
+	release       = "bartizan"
+	gateContainer = "gate"
 )
 
 // kinds are ours, by their plural names.
