@@ -177,6 +177,10 @@ type ClientCredential struct {
 	// nextRotation is when the next key will be made; absent while one is on its way, or waits.
 	// +optional
 	NextRotation *metav1.Time `json:"nextRotation,omitempty"`
+	// ungrantedSince is since when no server of the namespace grants the client anything. The Secrets are kept for ten minutes,
+	// so that a grant that comes back finds the same key; no gate accepts it meanwhile. Absent while there is a grant.
+	// +optional
+	UngrantedSince *metav1.Time `json:"ungrantedSince,omitempty"`
 }
 
 // KeyState is where an API key is in its life.
@@ -227,6 +231,10 @@ type ClientKey struct {
 	// replacedAt is when the client's Secret was seen to hold the key's successor; absent before. The overlap begins then.
 	// +optional
 	ReplacedAt *metav1.Time `json:"replacedAt,omitempty"`
+	// lastUsed is the hour in which a gate is known to have accepted the key last. The gates are asked once an hour, and forget
+	// with their process; absent while no use is known.
+	// +optional
+	LastUsed *metav1.Time `json:"lastUsed,omitempty"`
 }
 
 // MCPClientList is a list of MCPClients.

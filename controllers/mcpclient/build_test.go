@@ -132,6 +132,11 @@ func TestConditions(t *testing.T) {
 	}
 	current := keys.Step{Records: []keys.Record{{ID: "a", State: keys.Current}}}
 	granted := map[string][]server{"tools": {{Name: "github", CABundle: bundle}}}
+	made, err := keys.New(bytes.NewReader(make([]byte, 64)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := keySecret(agent, "tools", "x", map[string][]byte{DataAPIKey: []byte(made.Text)})
 	for _, test := range []struct {
 		name string
 		in   input
@@ -148,7 +153,7 @@ func TestConditions(t *testing.T) {
 		},
 		{
 			"ready", input{grants: []access.Grant{grant(v1alpha1.ServerGranted)}, granted: granted},
-			[]*credential{{servers: "tools", step: current, certificate: certificateIssued}},
+			[]*credential{{servers: "tools", secret: secret, step: current, certificate: certificateIssued}},
 			"CredentialsIssued=True/Issued RotationSucceeded=True/UpToDate Ready=True/Ready",
 		},
 		{
@@ -158,18 +163,28 @@ func TestConditions(t *testing.T) {
 		},
 		{
 			"no bundle yet", input{grants: []access.Grant{grant(v1alpha1.ServerGranted)}, granted: map[string][]server{"tools": {{Name: "github"}}}},
-			[]*credential{{servers: "tools", step: current, certificate: certificateIssued}},
+			[]*credential{{servers: "tools", secret: secret, step: current, certificate: certificateIssued}},
 			"CredentialsIssued=False/ServerCABundleMissing RotationSucceeded=True/UpToDate Ready=False/ServerCABundleMissing Reconciling=True/ServerCABundleMissing",
 		},
 		{
 			"no cert-manager", input{grants: []access.Grant{grant(v1alpha1.ServerGranted)}, granted: granted},
-			[]*credential{{servers: "tools", step: current, certificate: certificateNoAPI}},
+			[]*credential{{servers: "tools", secret: secret, step: current, certificate: certificateNoAPI}},
 			"CredentialsIssued=False/CertManagerMissing RotationSucceeded=True/UpToDate Ready=False/CertManagerMissing Stalled=True/CertManagerMissing",
+		},
+		{
+			"the Secret is gone", input{grants: []access.Grant{grant(v1alpha1.ServerGranted)}, granted: granted},
+			[]*credential{{servers: "tools", step: current, certificate: certificateIssued}},
+			"CredentialsIssued=False/Issuing RotationSucceeded=True/UpToDate Ready=False/Issuing Reconciling=True/Issuing",
+		},
+		{
+			"the Secret loses its key again and again", input{grants: []access.Grant{grant(v1alpha1.ServerGranted)}, granted: granted},
+			[]*credential{{servers: "tools", step: keys.Step{Records: current.Records, Paced: time.Unix(60, 0)}, certificate: certificateIssued}},
+			"CredentialsIssued=False/Issuing RotationSucceeded=False/SecretRewritten Ready=False/Issuing Reconciling=True/Issuing",
 		},
 		{
 			"conflict, and another server is not granted",
 			input{grants: []access.Grant{grant(v1alpha1.ServerGranted), {State: v1alpha1.ServerNotGranted}}, granted: granted},
-			[]*credential{{servers: "tools", step: current, conflict: "Secret apps/agent.tools"}},
+			[]*credential{{servers: "tools", secret: secret, step: current, conflict: "Secret apps/agent.tools"}},
 			"CredentialsIssued=False/ChildConflict RotationSucceeded=True/UpToDate Ready=False/ChildConflict Stalled=True/ChildConflict",
 		},
 	} {
@@ -190,7 +205,7 @@ func TestConditions(t *testing.T) {
 	broken := agent.DeepCopy()
 	broken.Spec.PodSelector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Bad"}}}
 	s := status(&input{client: broken, grants: []access.Grant{grant(v1alpha1.ServerGranted)}, granted: granted},
-		[]*credential{{servers: "tools", step: current, certificate: certificateIssued}})
+		[]*credential{{servers: "tools", secret: secret, step: current, certificate: certificateIssued}})
 	if last := s.Conditions[len(s.Conditions)-1]; last.Reason != reasonSelectorInvalid || last.Type != v1alpha1.ConditionStalled {
 		t.Errorf("a selector that is none: %+v", s.Conditions)
 	}

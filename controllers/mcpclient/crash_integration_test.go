@@ -28,7 +28,7 @@ func TestIntegrationCrash(t *testing.T) {
 		states  string
 	}{
 		{name: "first key", begin: func(*world, string) {}, states: "Current"},
-		{name: "lost Secret", states: "Current Retired", begin: func(w *world, tools string) {
+		{name: "lost Secret", states: "Current Draining", begin: func(w *world, tools string) {
 			w.run()
 			w.must(w.client.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.apps, Name: mcpclient.SecretName("agent", tools)}}))
 		}},
@@ -52,6 +52,8 @@ func TestIntegrationCrash(t *testing.T) {
 			w.certManager()
 			w.run()
 			w.must(w.client.Delete(t.Context(), &v1alpha1.MCPAccessPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: tools, Name: "readers"}}))
+			w.run()
+			w.now = w.now.Add(11 * time.Minute)
 		}},
 	} {
 		t.Run(scenario.name, func(t *testing.T) {

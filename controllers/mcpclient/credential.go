@@ -50,6 +50,8 @@ type credential struct {
 	// deleting says that an object of ours, or of an earlier client of the same name, is about to go.
 	deleting    bool
 	certificate certificateState
+	// used is when keys were used last, by their ids, as far as the gates were asked.
+	used map[string]time.Time
 }
 
 // look reads the Secrets of all namespaces of servers and says what their keys need.
@@ -114,7 +116,7 @@ func (r *Reconciler) plan(ctx context.Context, in *input, cred *credential) erro
 		return nil
 	}
 	facts := keys.Facts{
-		Records: cred.before, Client: held(cred.secret), Waiting: held(cred.waiting), WaitingExists: cred.waiting != nil,
+		Records: cred.before, Client: held(cred.secret), ClientExists: cred.secret != nil, Waiting: held(cred.waiting), WaitingExists: cred.waiting != nil,
 		Revoked: in.client.Spec.RevokedKeys, Now: in.now,
 	}
 	if err := r.listen(ctx, in, cred, &facts); err != nil {

@@ -23,6 +23,9 @@ type input struct {
 	grants []access.Grant
 	// granted are the servers that grant the client anything, by their namespace.
 	granted map[string][]server
+	// lingering is what is kept, although no server of the namespace grants the client anything at the moment: the credentials
+	// as the status records them, by the namespace of the servers.
+	lingering map[string]v1alpha1.ClientCredential
 	// next is when the grants change by the clock alone; zero when they do not.
 	next time.Time
 	now  time.Time
@@ -33,7 +36,7 @@ func (in *input) namespaces() []string { return slices.Sorted(maps.Keys(in.grant
 
 // gather reads what the client is granted.
 func (r *Reconciler) gather(ctx context.Context, c *v1alpha1.MCPClient) (*input, error) {
-	in := &input{client: c, granted: map[string][]server{}, now: r.now()}
+	in := &input{client: c, granted: map[string][]server{}, lingering: map[string]v1alpha1.ClientCredential{}, now: r.now()}
 	var servers []v1alpha1.MCPServer
 	var policies []v1alpha1.MCPAccessPolicy
 	seen := map[string]bool{}
@@ -71,7 +74,33 @@ func (r *Reconciler) gather(ctx context.Context, c *v1alpha1.MCPClient) (*input,
 		}
 		in.granted[g.Namespace] = append(in.granted[g.Namespace], server{Name: g.Name, URL: manifests.URL(g.Server), CABundle: bundle})
 	}
+	in.linger()
 	return in, nil
+}
+
+// lingers is how long credentials are kept after the last grant for them: a policy or a server that is made anew shall not cost
+// the client its key. No gate accepts it meanwhile.
+const lingers = 10 * time.Minute
+
+// linger finds what is kept. A client that does not name any server of the namespace any more keeps nothing.
+func (in *input) linger() {
+	for _, before := range in.client.Status.Credentials {
+		_, granted := in.granted[before.Namespace]
+		if granted || !slices.ContainsFunc(in.client.Spec.Servers, func(s v1alpha1.ServerRef) bool { return s.Namespace == before.Namespace }) {
+			continue
+		}
+		kept := *before.DeepCopy()
+		kept.NextRotation = nil
+		if kept.UngrantedSince == nil {
+			kept.UngrantedSince = &metav1.Time{Time: in.now.UTC().Truncate(time.Second)}
+		}
+		if end := kept.UngrantedSince.Add(lingers); in.now.Before(end) {
+			in.lingering[kept.Namespace] = kept
+			if in.next.IsZero() || end.Before(in.next) {
+				in.next = end
+			}
+		}
+	}
 }
 
 // watched says whether the operator sees a namespace at all.

@@ -69,6 +69,7 @@ type Reconciler struct {
 	Clock func() time.Time
 
 	applier *apply.Applier
+	uses    uses
 }
 
 func (r *Reconciler) now() time.Time {
@@ -92,6 +93,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	c := &v1alpha1.MCPClient{}
 	if err := r.Client.Get(ctx, request.NamespacedName, c); err != nil {
 		if apierrors.IsNotFound(err) {
+			r.uses.forget(request.NamespacedName)
 			return ctrl.Result{}, r.sweep(ctx, request.NamespacedName)
 		}
 		return ctrl.Result{}, err
@@ -130,9 +132,16 @@ func (r *Reconciler) reconcile(ctx context.Context, c *v1alpha1.MCPClient) (ctrl
 			}
 			continue
 		}
+		asked, err := r.askUse(ctx, in, all)
+		if err != nil {
+			return ctrl.Result{}, err
+		}
 		acted, err := r.pass(ctx, in, all)
 		if err != nil {
 			return ctrl.Result{}, err
+		}
+		if asked {
+			r.uses.done(client.ObjectKeyFromObject(c), in.now)
 		}
 		if !acted {
 			return r.again(in, all), nil
@@ -187,6 +196,9 @@ func (r *Reconciler) again(in *input, all []*credential) ctrl.Result {
 	}
 	if !in.next.IsZero() {
 		at(in.next.Sub(in.now))
+	}
+	if len(all) > 0 && access.UsesKeys(in.client) {
+		at(r.uses.next(in.client, in.now).Sub(in.now))
 	}
 	for _, cred := range all {
 		switch {
@@ -288,6 +300,9 @@ func (r *Reconciler) prune(ctx context.Context, in *input) error {
 func (in *input) keeps(object client.Object) bool {
 	servers := object.GetLabels()[ServersLabel]
 	_, granted := in.granted[servers]
+	if _, kept := in.lingering[servers]; kept {
+		granted = true
+	}
 	if _, certificate := object.(*certmanager.Certificate); certificate || object.GetName() == CertificateSecretName(in.client.Name, servers) {
 		granted = granted && access.UsesCertificates(in.client)
 	}

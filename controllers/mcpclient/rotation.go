@@ -8,10 +8,12 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/controllers/internal/access"
+	"github.com/bartizan-dev/bartizan/controllers/internal/apply"
 	"github.com/bartizan-dev/bartizan/controllers/internal/conditions"
 	"github.com/bartizan-dev/bartizan/internal/keys"
 )
@@ -36,7 +38,11 @@ const (
 	reasonWaitingForGates = "WaitingForGates"
 	reasonOldKeysInUse    = "OldKeysInUse"
 	reasonScheduleInvalid = "ScheduleInvalid"
+	reasonSecretRewritten = "SecretRewritten"
 )
+
+// lateReasons are why a rotation can be late: all reasons with which RotationSucceeded is False.
+var lateReasons = []string{reasonWaitingForGates, reasonOldKeysInUse, reasonScheduleInvalid, reasonSecretRewritten}
 
 // schedule is when the keys of a client for the servers of a namespace are replaced. Those of clients that were made together
 // are spread. With an error, which is for people, it is a schedule by age alone.
@@ -155,12 +161,15 @@ func rotated(in *input, all []*credential) (metav1.Condition, bool) {
 	if len(all) == 0 || !access.UsesKeys(in.client) {
 		return metav1.Condition{}, false
 	}
-	var late, held, under []string
+	var late, held, under, rewritten []string
 	for _, cred := range all {
 		if cred.wrong != nil {
 			return conditions.False(kind, reasonScheduleInvalid, cred.wrong.Error()+"; until then keys are replaced because of their age alone"), true
 		}
 		switch k := cred.distributing(); {
+		case !cred.step.Paced.IsZero():
+			rewritten = append(rewritten, fmt.Sprintf("Secret %s/%s lost its key again and again%s; old keys are accepted until their overlap is over, and the next one is made at %s: find who writes there",
+				in.client.Namespace, SecretName(in.client.Name, cred.servers), lastWriter(cred.secret), cred.step.Paced.UTC().Format(time.RFC3339)))
 		case k != nil && in.now.Sub(k.IssuedAt) >= patience && len(cred.lacking) > 0:
 			late = append(late, fmt.Sprintf("the new key %s for the servers of namespace %s waits for %s; the old one works until its notAfter",
 				k.ID, cred.servers, some(cred.lacking)))
@@ -172,6 +181,8 @@ func rotated(in *input, all []*credential) (metav1.Condition, bool) {
 		}
 	}
 	switch {
+	case len(rewritten) > 0:
+		return conditions.False(kind, reasonSecretRewritten, some(rewritten)), true
 	case len(late) > 0:
 		return conditions.False(kind, reasonWaitingForGates, some(late)), true
 	case len(held) > 0:
@@ -183,6 +194,22 @@ func rotated(in *input, all []*credential) (metav1.Condition, bool) {
 		}, true
 	}
 	return conditions.True(kind, reasonRotated, "no key is overdue for its replacement"), true
+}
+
+// lastWriter names who wrote a Secret last, as far as that is known, as a part of a sentence.
+func lastWriter(secret *corev1.Secret) string {
+	var last metav1.ManagedFieldsEntry
+	if secret != nil {
+		for _, entry := range secret.ManagedFields {
+			if entry.Manager != apply.FieldOwner && entry.Time != nil && (last.Time == nil || last.Time.Before(entry.Time)) {
+				last = entry
+			}
+		}
+	}
+	if last.Manager == "" {
+		return ""
+	}
+	return fmt.Sprintf(", last by %q", last.Manager)
 }
 
 // some joins texts for people, and says how many more there are.

@@ -88,7 +88,9 @@ func TestIntegrationNoKeyElsewhere(t *testing.T) {
 	var seen []string
 	var plain [][]byte
 	remember := func(o *operator) {
-		plain = append(plain, w.key(tools))
+		if key := w.key(tools); key != nil {
+			plain = append(plain, key)
+		}
 		seen = append(seen, drain(o))
 	}
 	reconcile := func() {
@@ -105,6 +107,8 @@ func TestIntegrationNoKeyElsewhere(t *testing.T) {
 	w.gates(tools, "github")
 	reconcile()
 	w.must(w.client.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.apps, Name: mcpclient.SecretName("agent", tools)}}))
+	reconcile()
+	w.gates(tools, "github")
 	reconcile()
 	w.gates(tools, "github")
 

@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -89,10 +91,13 @@ func status(in *input, all []*credential) v1alpha1.MCPClientStatus {
 		for _, k := range cred.step.Records {
 			credential.Keys = append(credential.Keys, v1alpha1.ClientKey{
 				ID: k.ID, SHA256: k.SHA256, State: v1alpha1.KeyState(k.State), IssuedAt: metav1.NewTime(k.IssuedAt), NotAfter: metav1.NewTime(k.NotAfter),
-				ActivatedAt: optionalTime(k.ActivatedAt), ReplacedAt: optionalTime(k.ReplacedAt),
+				ActivatedAt: optionalTime(k.ActivatedAt), ReplacedAt: optionalTime(k.ReplacedAt), LastUsed: lastUsed(in, cred, k.ID),
 			})
 		}
 		after.Credentials = append(after.Credentials, credential)
+	}
+	for _, servers := range slices.Sorted(maps.Keys(in.lingering)) {
+		after.Credentials = append(after.Credentials, in.lingering[servers])
 	}
 	after.Conditions = conditions.Set(in.client.Status.Conditions, in.client.Generation, metav1.NewTime(in.now).Rfc3339Copy(), summarise(in, all)...)
 	return after
@@ -166,7 +171,7 @@ func troubles(in *input, all []*credential) []trouble {
 				fmt.Sprintf("%s exists and does not belong to this client; it is left alone: delete or rename it, or rename the client", cred.conflict), true})
 		case cred.deleting:
 			passing = append(passing, trouble{reasonChildDeleting, fmt.Sprintf("an earlier object for the servers of namespace %s is being deleted", cred.servers), false})
-		case access.UsesKeys(in.client) && !slices.ContainsFunc(cred.step.Records, func(k keys.Record) bool { return k.State == keys.Current }):
+		case access.UsesKeys(in.client) && (held(cred.secret) == nil || !slices.ContainsFunc(cred.step.Records, func(k keys.Record) bool { return k.State == keys.Current })):
 			passing = append(passing, trouble{reasonIssuing, fmt.Sprintf("the key for the servers of namespace %s is being made", cred.servers), false})
 		}
 		if cred.certificate == certificatePending && cred.conflict == "" {
@@ -208,6 +213,10 @@ func ungranted(in *input) []trouble {
 			out = append(out, trouble{reasonNotGranted, fmt.Sprintf("no MCPAccessPolicy in namespace %s gives this client anything on MCPServer %s; ask the owner of the server", g.Namespace, g.Name), false})
 		}
 	}
+	for _, servers := range slices.Sorted(maps.Keys(in.lingering)) {
+		out = append(out, trouble{reasonNotGranted, fmt.Sprintf("the credentials for namespace %s, which nothing there accepts now, are kept until %s",
+			servers, in.lingering[servers].UngrantedSince.Add(lingers).UTC().Format(time.RFC3339)), false})
+	}
 	return out
 }
 
@@ -238,7 +247,10 @@ func (r *Reconciler) tell(in *input, all []*credential, before, after v1alpha1.M
 			case k.State == keys.Pending:
 				event(corev1.EventTypeNormal, "KeyPending", "RotateKey", "key %s for the servers of namespace %s is on its way to their gates", k.ID, cred.servers)
 			case k.State == keys.Current:
+				rotationSeconds.Observe(max(0, in.now.Sub(k.IssuedAt).Seconds()))
 				event(corev1.EventTypeNormal, "KeyCurrent", "IssueKey", "key %s for the servers of namespace %s is in Secret %s", k.ID, cred.servers, SecretName(in.client.Name, cred.servers))
+			case k.State == keys.Draining && cred.step.Reason == keys.ReasonSecretLost:
+				event(corev1.EventTypeWarning, "KeyLost", "ReplaceKey", "Secret %s does not hold key %s for the servers of namespace %s any more: it gets a new one, and this one is accepted for the overlap", SecretName(in.client.Name, cred.servers), k.ID, cred.servers)
 			case k.State == keys.Retired && old == keys.Current:
 				event(corev1.EventTypeWarning, "KeyReplaced", "ReplaceKey", "key %s for the servers of namespace %s is refused from now on, without an overlap: %s", k.ID, cred.servers, cmp.Or(cred.step.Reason, "Expired"))
 			case k.State == keys.Retired && old != "":
@@ -302,10 +314,10 @@ func statusConfiguration(s v1alpha1.MCPClientStatus) *acv1alpha1.MCPClientStatus
 		for _, k := range credential.Keys {
 			key := acv1alpha1.ClientKey().
 				WithID(k.ID).WithSHA256(k.SHA256).WithState(k.State).WithIssuedAt(k.IssuedAt).WithNotAfter(k.NotAfter)
-			key.ActivatedAt, key.ReplacedAt = k.ActivatedAt, k.ReplacedAt
+			key.ActivatedAt, key.ReplacedAt, key.LastUsed = k.ActivatedAt, k.ReplacedAt, k.LastUsed
 			c.WithKeys(key)
 		}
-		c.NextRotation = credential.NextRotation
+		c.NextRotation, c.UngrantedSince = credential.NextRotation, credential.UngrantedSince
 		out.WithCredentials(c)
 	}
 	return out

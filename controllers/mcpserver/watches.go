@@ -82,7 +82,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		Watches(&corev1.Service{}, mapped(r.byService)).
 		Watches(&discoveryv1.EndpointSlice{}, mapped(r.everyServer), builder.WithPredicates(addressesChanged())).
 		Watches(&v1alpha1.MCPAccessPolicy{}, mapped(r.byPolicy), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Watches(&v1alpha1.MCPClient{}, mapped(byClient)).
+		Watches(&v1alpha1.MCPClient{}, mapped(byClient), builder.WithPredicates(accessChanged())).
 		WatchesRawSource(source.Channel(r.all, mapped(r.everyServer))).
 		WatchesRawSource(source.Channel(r.next, &handler.EnqueueRequestForObject{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 8}).
@@ -116,6 +116,13 @@ func podChanged() predicate.Predicate {
 		was, is := e.ObjectOld.(*corev1.Pod), e.ObjectNew.(*corev1.Pod)
 		return podReady(was) != podReady(is) || was.Status.PodIP != is.Status.PodIP ||
 			failing([]corev1.Pod{*was}) != failing([]corev1.Pod{*is})
+	}}
+}
+
+// accessChanged lets pass what gates are told of a client. Its status has more, which changes every hour.
+func accessChanged() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		return !access.Same(e.ObjectOld.(*v1alpha1.MCPClient), e.ObjectNew.(*v1alpha1.MCPClient))
 	}}
 }
 

@@ -31,7 +31,7 @@ func (w world) schedule() keys.Schedule {
 
 func (w world) facts() keys.Facts {
 	return keys.Facts{
-		Records: w.records, Client: w.client, Waiting: w.waiting, WaitingExists: w.waiting != nil || w.garbage,
+		Records: w.records, Client: w.client, ClientExists: w.client != nil, Waiting: w.waiting, WaitingExists: w.waiting != nil || w.garbage,
 		Acknowledged: w.acknowledged, Revoked: w.revoked, Unused: w.unused, Now: w.now,
 	}
 }
@@ -119,6 +119,8 @@ func check(t *testing.T, path []string, before world, step keys.Step) {
 		case i >= 0:
 			if from := before.records[i].State; from == keys.Draining && k.State == keys.Retired && !overlapped(before, before.records[i]) {
 				t.Fatalf("%v: %s is refused before its overlap, or while it is in use", path, k.ID)
+			} else if from == keys.Current && k.State == keys.Retired && before.now.Before(k.NotAfter) && draining(before.records) < 4 {
+				t.Fatalf("%v: %s was current and is refused without an overlap", path, k.ID)
 			} else if from != k.State && !from.CanBecome(k.State) && !passesThrough(from, k.State) {
 				t.Fatalf("%v: %s went from %s to %s", path, k.ID, from, k.State)
 			}
@@ -139,6 +141,26 @@ func check(t *testing.T, path []string, before world, step keys.Step) {
 		accepted(step.Records, held, before.now) == "" && held.ID != putBack(before) {
 		t.Fatalf("%v: the client's key %s is accepted no longer: %s", path, held.ID, states(step.Records))
 	}
+}
+
+func accepting(records []keys.Record, now time.Time) int {
+	n := 0
+	for _, k := range records {
+		if k.State.Accepted() && now.Before(k.NotAfter) {
+			n++
+		}
+	}
+	return n
+}
+
+func draining(records []keys.Record) int {
+	n := 0
+	for _, k := range records {
+		if k.State == keys.Draining {
+			n++
+		}
+	}
+	return n
 }
 
 // overlapped says whether a replaced key may be refused.
@@ -292,6 +314,13 @@ func settle(t *testing.T, w world, path []string) {
 		after, done := w.write(t, append(slices.Clone(path), "settling"))
 		if !done {
 			w = after
+			continue
+		}
+		if step := keys.Next(w.facts(), w.schedule()); !step.Paced.IsZero() {
+			if accepting(w.records, w.now) == 0 || !step.Wake.After(w.now) || step.Wake.Sub(w.now) > 2*time.Minute {
+				t.Fatalf("%v: waits with no key that works, or for too long: %s", path, w.key())
+			}
+			w.now = step.Wake
 			continue
 		}
 		if accepted(w.records, w.client, w.now) != keys.Current || w.waiting != nil || w.garbage {

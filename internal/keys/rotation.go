@@ -11,6 +11,12 @@ const (
 	maxEnded = 4
 	// maxDraining bounds how many replaced keys are accepted: with as many, a schedule waits, and only age does not.
 	maxDraining = 4
+	// patience is for how long a new key waits for the gates where the client's Secret is gone: what read it before works with
+	// the old key, and what starts waits.
+	patience = 30 * time.Second
+	// Somebody who takes the key out of the client's Secret again and again gets a new one at once so often within the window,
+	// and then once in each pause.
+	lostAtOnce, lostWindow, lostPause = 3, 10 * time.Minute, 2 * time.Minute
 )
 
 // Record is what is remembered of a key: never the key itself.
@@ -35,6 +41,8 @@ type Facts struct {
 	Records []Record
 	// Client is what the client's Secret holds; nil when there is no Secret, or nothing in it that is a key.
 	Client *Held
+	// ClientExists says that there is a client's Secret, whatever it holds.
+	ClientExists bool
 	// Waiting is what the Secret beside it holds, where a new key waits until the gates accept it; nil likewise.
 	Waiting *Held
 	// WaitingExists says that there is a waiting Secret, whatever it holds.
@@ -90,6 +98,8 @@ type Step struct {
 	Due time.Time
 	// Held says that a rotation is due and waits, because too many replaced keys are still in use.
 	Held bool
+	// Paced is until when the next key waits, because the client's Secret lost its key so often; zero when it does not.
+	Paced time.Time
 }
 
 // Next says what is needed now: which records follow from the facts, and one action. Write the records, take the action,
@@ -120,7 +130,7 @@ func Next(f Facts, s Schedule) Step {
 	} else {
 		step.Action, step.Reason = r.restore(waiting)
 	}
-	step.Wake, step.Held = r.wake(current, waiting), r.crowded
+	step.Wake, step.Held, step.Paced = r.wake(current, waiting), r.crowded, r.paced
 	if current != nil && waiting == nil && step.Action == Nothing && !step.Held {
 		step.Due, _ = r.due(current)
 	}
@@ -154,6 +164,8 @@ type records struct {
 	schedule Schedule
 	// crowded says that a rotation waits until fewer replaced keys are in use.
 	crowded bool
+	// paced is until when a lost key is not replaced; zero: it may be now.
+	paced time.Time
 }
 
 // rotate is what is needed while the client's Secret holds an accepted key.
@@ -183,14 +195,21 @@ func (r *records) rotate(current, waiting *Record) (Action, string) {
 	return Prepare, reason
 }
 
-// restore is what is needed while the client's Secret holds no accepted key: nobody can wait for the gates then.
+// restore is what is needed while the client's Secret holds no accepted key. That is no reason to refuse the key that it held:
+// clients have it in memory, and who wants it refused revokes it. It drains as any replaced key does.
 func (r *records) restore(waiting *Record) (Action, string) {
+	reason := r.why()
 	switch {
+	case waiting != nil && r.awaitsGates(waiting):
+		return Nothing, ""
 	case waiting != nil:
-		reason := r.why()
 		for i := range r.list {
-			if k := &r.list[i]; k.State == Current && k != waiting {
-				k.State = Retired // its text was lost, or is who knows where
+			if k := &r.list[i]; k.State != Current || k == waiting {
+				continue
+			} else if r.draining() < maxDraining {
+				k.State, k.ReplacedAt = Draining, r.now()
+			} else {
+				k.State = Retired // the youngest of too many is the least used
 			}
 		}
 		return Deliver, reason
@@ -198,8 +217,35 @@ func (r *records) restore(waiting *Record) (Action, string) {
 		return Discard, ""
 	case len(r.list) == 0 && r.facts.Client == nil:
 		return Issue, ReasonFirstKey
+	case reason == ReasonSecretLost && r.lostTooOften():
+		return Nothing, ""
 	}
-	return Prepare, r.why()
+	return Prepare, reason
+}
+
+// awaitsGates says whether a new key waits for the gates although the client's Secret is gone. Where there is one, without a key
+// that works, nothing gets worse by a key that not every gate knows yet.
+func (r *records) awaitsGates(waiting *Record) bool {
+	return !r.facts.ClientExists && waiting.State.waiting() && !slices.Contains(r.facts.Acknowledged, waiting.ID) &&
+		r.facts.Now.Before(waiting.IssuedAt.Add(patience)) &&
+		slices.ContainsFunc(r.list, func(k Record) bool { return k.State == Current })
+}
+
+// lostTooOften says whether to wait before another key is made for a Secret that lost its key, and until when.
+func (r *records) lostTooOften() bool {
+	made, newest := 0, time.Time{}
+	for i := range r.list {
+		if k := &r.list[i]; k.IssuedAt.After(r.facts.Now.Add(-lostWindow)) {
+			made++
+			if k.IssuedAt.After(newest) {
+				newest = k.IssuedAt
+			}
+		}
+	}
+	if next := newest.Add(lostPause); made > lostAtOnce && r.facts.Now.Before(next) {
+		r.paced = next
+	}
+	return !r.paced.IsZero()
 }
 
 // why says why the client's Secret holds no accepted key.
@@ -323,6 +369,10 @@ func (r *records) wake(current, waiting *Record) time.Time {
 			at(k.ReplacedAt.Add(r.schedule.Overlap))
 			at(r.oldest(k))
 		}
+	}
+	at(r.paced)
+	if waiting != nil && waiting.State.waiting() {
+		at(waiting.IssuedAt.Add(patience))
 	}
 	if current != nil && waiting == nil {
 		due, _ := r.due(current)

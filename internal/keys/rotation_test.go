@@ -79,9 +79,9 @@ func TestNext(t *testing.T) {
 			"a=Current", keys.Prepare, keys.ReasonSecretLost,
 		},
 		{
-			"the new key waits: it is recorded, the old hash goes, and nobody waits for gates",
-			keys.Facts{Records: []keys.Record{record("a", keys.Current)}, Client: holds("x"), Waiting: holds("b")},
-			"a=Retired b=Pending", keys.Deliver, keys.ReasonSecretLost,
+			"the new key waits: it is recorded, the old one drains, and nobody waits for gates",
+			keys.Facts{Records: []keys.Record{record("a", keys.Current)}, Client: holds("x"), ClientExists: true, Waiting: holds("b")},
+			"a=Draining b=Pending", keys.Deliver, keys.ReasonSecretLost,
 		},
 		{
 			"the new key was delivered",

@@ -93,6 +93,17 @@ func recorded(c *v1alpha1.MCPClient, servers string) []v1alpha1.ClientKey {
 	return nil
 }
 
+// Same says whether gates are told the same of a client before and after a change of it.
+func Same(before, after *v1alpha1.MCPClient) bool {
+	keys := func(a, b v1alpha1.ClientKey) bool {
+		return a.ID == b.ID && a.SHA256 == b.SHA256 && a.State == b.State && a.NotAfter.Equal(&b.NotAfter) && a.IssuedAt.Equal(&b.IssuedAt)
+	}
+	return before.UID == after.UID && before.Generation == after.Generation && before.DeletionTimestamp.IsZero() == after.DeletionTimestamp.IsZero() &&
+		slices.EqualFunc(before.Status.Credentials, after.Status.Credentials, func(a, b v1alpha1.ClientCredential) bool {
+			return a.Namespace == b.Namespace && slices.EqualFunc(a.Keys, b.Keys, keys)
+		})
+}
+
 func checkKey(k v1alpha1.ClientKey) error {
 	if !keys.IsID(k.ID) {
 		return fmt.Errorf("its id is not that of a key")

@@ -180,6 +180,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: secretName
       type:
         scalar: string
+    - name: ungrantedSince
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.ClientKey
   map:
     fields:
@@ -190,6 +193,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: string
     - name: issuedAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: lastUsed
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: notAfter

@@ -23,6 +23,9 @@ type ClientCredentialApplyConfiguration struct {
 	Keys []ClientKeyApplyConfiguration `json:"keys,omitempty"`
 	// nextRotation is when the next key will be made; absent while one is on its way, or waits.
 	NextRotation *v1.Time `json:"nextRotation,omitempty"`
+	// ungrantedSince is since when no server of the namespace grants the client anything. The Secrets are kept for ten minutes,
+	// so that a grant that comes back finds the same key; no gate accepts it meanwhile. Absent while there is a grant.
+	UngrantedSince *v1.Time `json:"ungrantedSince,omitempty"`
 }
 
 // ClientCredentialApplyConfiguration constructs a declarative configuration of the ClientCredential type for use with
@@ -73,5 +76,13 @@ func (b *ClientCredentialApplyConfiguration) WithKeys(values ...*ClientKeyApplyC
 // If called multiple times, the NextRotation field is set to the value of the last call.
 func (b *ClientCredentialApplyConfiguration) WithNextRotation(value v1.Time) *ClientCredentialApplyConfiguration {
 	b.NextRotation = &value
+	return b
+}
+
+// WithUngrantedSince sets the UngrantedSince field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the UngrantedSince field is set to the value of the last call.
+func (b *ClientCredentialApplyConfiguration) WithUngrantedSince(value v1.Time) *ClientCredentialApplyConfiguration {
+	b.UngrantedSince = &value
 	return b
 }

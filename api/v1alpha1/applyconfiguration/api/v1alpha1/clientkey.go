@@ -27,6 +27,9 @@ type ClientKeyApplyConfiguration struct {
 	ActivatedAt *v1.Time `json:"activatedAt,omitempty"`
 	// replacedAt is when the client's Secret was seen to hold the key's successor; absent before. The overlap begins then.
 	ReplacedAt *v1.Time `json:"replacedAt,omitempty"`
+	// lastUsed is the hour in which a gate is known to have accepted the key last. The gates are asked once an hour, and forget
+	// with their process; absent while no use is known.
+	LastUsed *v1.Time `json:"lastUsed,omitempty"`
 }
 
 // ClientKeyApplyConfiguration constructs a declarative configuration of the ClientKey type for use with
@@ -88,5 +91,13 @@ func (b *ClientKeyApplyConfiguration) WithActivatedAt(value v1.Time) *ClientKeyA
 // If called multiple times, the ReplacedAt field is set to the value of the last call.
 func (b *ClientKeyApplyConfiguration) WithReplacedAt(value v1.Time) *ClientKeyApplyConfiguration {
 	b.ReplacedAt = &value
+	return b
+}
+
+// WithLastUsed sets the LastUsed field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the LastUsed field is set to the value of the last call.
+func (b *ClientKeyApplyConfiguration) WithLastUsed(value v1.Time) *ClientKeyApplyConfiguration {
+	b.LastUsed = &value
 	return b
 }
