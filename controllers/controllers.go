@@ -12,6 +12,7 @@ import (
 
 	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	externalsecrets "github.com/external-secrets/external-secrets/apis/externalsecrets/v1"
+	pushsecrets "github.com/external-secrets/external-secrets/apis/externalsecrets/v1alpha1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -34,7 +35,7 @@ import (
 func Scheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		clientgoscheme.AddToScheme, v1alpha1.AddToScheme, certmanager.AddToScheme, externalsecrets.AddToScheme,
+		clientgoscheme.AddToScheme, v1alpha1.AddToScheme, certmanager.AddToScheme, externalsecrets.AddToScheme, pushsecrets.AddToScheme,
 	} {
 		utilruntime.Must(add(scheme))
 	}
@@ -125,6 +126,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 			Name: "external-secrets", Version: externalsecrets.SchemeGroupVersion, Resources: []string{"externalsecrets", "secretstores"},
 			Cached: []client.Object{&externalsecrets.ExternalSecret{}},
 		},
+		mcpclient.PushSecrets,
 	}, func(api optional.API) bool { return slices.Contains(o.WithoutAPIs, api.Version.Group) })...)
 	if err != nil {
 		return err

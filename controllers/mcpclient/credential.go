@@ -50,6 +50,8 @@ type credential struct {
 	// deleting says that an object of ours, or of an earlier client of the same name, is about to go.
 	deleting    bool
 	certificate certificateState
+	// store is what external stores have to do with the keys.
+	store stored
 	// used is when keys were used last, by their ids, as far as the gates were asked.
 	used map[string]time.Time
 }
@@ -65,6 +67,9 @@ func (r *Reconciler) look(ctx context.Context, in *input, live bool) ([]*credent
 			return nil, err
 		}
 		if cred.waiting, err = r.secret(ctx, in, cred, WaitingSecretName(in.client.Name, servers), live); err != nil {
+			return nil, err
+		}
+		if err := r.stores(ctx, in, cred, live); err != nil {
 			return nil, err
 		}
 		if err := r.plan(ctx, in, cred); err != nil {
@@ -118,11 +123,16 @@ func (r *Reconciler) plan(ctx context.Context, in *input, cred *credential) erro
 	facts := keys.Facts{
 		Records: cred.before, Client: held(cred.secret), ClientExists: cred.secret != nil, Waiting: held(cred.waiting), WaitingExists: cred.waiting != nil,
 		Revoked: in.client.Spec.RevokedKeys, Now: in.now,
+		Sourced: sources(cred.store.spec), Source: cred.store.offered,
+		Push: pushes(cred.store.spec), Pushing: cred.store.pushing, Pushed: cred.store.pushed,
 	}
 	if err := r.listen(ctx, in, cred, &facts); err != nil {
 		return err
 	}
 	cred.step = keys.Next(facts, cred.schedule)
+	if p := cred.store.problem; cred.step.Action == keys.Push && p != nil && p.lasting {
+		cred.step.Action, cred.step.Storing = keys.Nothing, true // nothing can be sent
+	}
 	return nil
 }
 
@@ -132,7 +142,7 @@ func held(secret *corev1.Secret) *keys.Held {
 		return nil
 	}
 	text := string(secret.Data[DataAPIKey])
-	id, err := keys.Parse(text)
+	id, err := keys.Identify(text)
 	if err != nil {
 		return nil
 	}
@@ -143,21 +153,21 @@ func held(secret *corev1.Secret) *keys.Held {
 func (r *Reconciler) act(ctx context.Context, in *input, cred *credential) error {
 	switch cred.step.Action {
 	case keys.Issue:
-		key, err := r.newKey()
+		key, err := r.nextKey(cred)
 		if err != nil {
 			return err
 		}
 		if cred.secret != nil {
-			return r.update(ctx, in, cred, []byte(key.Text)) // there is no key in it
+			return r.update(ctx, in, cred, key) // there is no key in it
 		}
-		data := content(cred.servers, []byte(key.Text), in.granted[cred.servers], nil)
+		data := content(cred.servers, key, in.granted[cred.servers], nil)
 		return r.create(ctx, keySecret(in.client, cred.servers, SecretName(in.client.Name, cred.servers), data))
 	case keys.Prepare:
-		key, err := r.newKey()
+		key, err := r.nextKey(cred)
 		if err != nil {
 			return err
 		}
-		data := map[string][]byte{DataAPIKey: []byte(key.Text)}
+		data := map[string][]byte{DataAPIKey: key}
 		return r.create(ctx, keySecret(in.client, cred.servers, WaitingSecretName(in.client.Name, cred.servers), data))
 	case keys.Deliver:
 		key := cred.waiting.Data[DataAPIKey]
@@ -166,10 +176,21 @@ func (r *Reconciler) act(ctx context.Context, in *input, cred *credential) error
 			return r.create(ctx, keySecret(in.client, cred.servers, SecretName(in.client.Name, cred.servers), data))
 		}
 		return r.update(ctx, in, cred, key)
+	case keys.Push:
+		return r.push(ctx, in, cred)
 	case keys.Discard:
 		return r.delete(ctx, cred.waiting)
 	}
 	return nil
+}
+
+// nextKey is the key that is offered or, for a client without a source, a new one.
+func (r *Reconciler) nextKey(cred *credential) ([]byte, error) {
+	if sources(cred.store.spec) {
+		return cred.store.text, nil
+	}
+	key, err := r.newKey()
+	return []byte(key.Text), err
 }
 
 // refresh brings everything in the client's Secret but the key up to date. A Secret that is about to get a key is left to

@@ -21,6 +21,8 @@ import (
 
 	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	certmanagermeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
+	externalsecrets "github.com/external-secrets/external-secrets/apis/externalsecrets/v1"
+	pushsecrets "github.com/external-secrets/external-secrets/apis/externalsecrets/v1alpha1"
 	"github.com/go-logr/logr/funcr"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -54,7 +56,7 @@ func TestMain(m *testing.M) {
 func newScheme(t testing.TB) *runtime.Scheme {
 	t.Helper()
 	s := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme, certmanager.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme, certmanager.AddToScheme, externalsecrets.AddToScheme, pushsecrets.AddToScheme} {
 		if err := add(s); err != nil {
 			t.Fatal(err)
 		}
@@ -65,6 +67,11 @@ func newScheme(t testing.TB) *runtime.Scheme {
 var certManagerAPI = optional.API{
 	Name: "cert-manager", Version: certmanager.SchemeGroupVersion, Resources: []string{"certificates", "issuers"},
 	Cached: []client.Object{&certmanager.Certificate{}, &certmanager.Issuer{}},
+}
+
+var externalSecretsAPI = optional.API{
+	Name: "external-secrets", Version: externalsecrets.SchemeGroupVersion, Resources: []string{"externalsecrets", "secretstores"},
+	Cached: []client.Object{&externalsecrets.ExternalSecret{}},
 }
 
 // transport counts writes and, after a number of them, loses the connection for good, as a crash does.
@@ -130,6 +137,17 @@ func newWorld(t testing.TB, config *rest.Config) *world {
 // operator starts the operator; it crashes after a number of writes, unless that is 0.
 func (w *world) operator(crashAfter int) *operator {
 	w.Helper()
+	return w.start(crashAfter, certManagerAPI, externalSecretsAPI, mcpclient.PushSecrets)
+}
+
+// bare is the operator on a cluster without external-secrets.
+func (w *world) bare() *operator {
+	w.Helper()
+	return w.start(0, certManagerAPI)
+}
+
+func (w *world) start(crashAfter int, known ...optional.API) *operator {
+	w.Helper()
 	config := rest.CopyConfig(w.config)
 	counter := &transport{limit: int64(crashAfter)}
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { counter.next = next; return counter })
@@ -137,7 +155,7 @@ func (w *world) operator(crashAfter int) *operator {
 	if err != nil {
 		w.Fatal(err)
 	}
-	apis, err := optional.New(mgr, certManagerAPI)
+	apis, err := optional.New(mgr, known...)
 	if err != nil {
 		w.Fatal(err)
 	}

@@ -38,7 +38,7 @@ func manage(t *testing.T, from *rest.Config) *transport {
 	if err != nil {
 		t.Fatal(err)
 	}
-	apis, err := optional.New(mgr, certManagerAPI)
+	apis, err := optional.New(mgr, certManagerAPI, externalSecretsAPI, mcpclient.PushSecrets)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,6 +44,12 @@ func CertificateSecretName(client, servers string) string {
 // WaitingSecretName is the name of the Secret in which a new key waits until the gates accept it.
 func WaitingSecretName(client, servers string) string { return SecretName(client, servers) + ".next" }
 
+// SourceName is the name of the ExternalSecret that reads a client's keys, and of its Secret.
+func SourceName(client, servers string) string { return SecretName(client, servers) + ".source" }
+
+// PushName is the name of the Secret from which the key of this id goes to an external store.
+func PushName(client, servers, id string) string { return SecretName(client, servers) + ".push-" + id }
+
 func objectLabels(client, servers string) map[string]string {
 	return map[string]string{
 		apply.ManagedByLabel: apply.ManagedBy,

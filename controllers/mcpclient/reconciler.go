@@ -162,6 +162,9 @@ func (r *Reconciler) pass(ctx context.Context, in *input, all []*credential) (ac
 		if err := r.applyCertificate(ctx, in, cred); err != nil {
 			return false, err
 		}
+		if err := r.applyStores(ctx, in, cred); err != nil {
+			return false, err
+		}
 		if err := r.refresh(ctx, in, cred); err != nil {
 			return false, err
 		}
@@ -175,7 +178,7 @@ func (r *Reconciler) pass(ctx context.Context, in *input, all []*credential) (ac
 			return false, err
 		}
 	}
-	if err := r.prune(ctx, in); err != nil {
+	if err := r.prune(ctx, in, all); err != nil {
 		return false, err
 	}
 	for _, cred := range all {
@@ -263,7 +266,10 @@ func certificateSecretIsOurs(secret *corev1.Secret, c *v1alpha1.MCPClient, serve
 }
 
 // prune deletes the credentials for namespaces of servers that grant the client nothing any more: first what issues.
-func (r *Reconciler) prune(ctx context.Context, in *input) error {
+func (r *Reconciler) prune(ctx context.Context, in *input, all []*credential) error {
+	if err := r.pruneStores(ctx, in); err != nil {
+		return err
+	}
 	labels := client.MatchingLabels{apply.ManagedByLabel: apply.ManagedBy, apply.NameLabel: component, instanceLabel: in.client.Name}
 	if r.APIs.Served(certmanager.SchemeGroupVersion.Group) {
 		certificates := certmanager.CertificateList{}
@@ -286,7 +292,7 @@ func (r *Reconciler) prune(ctx context.Context, in *input) error {
 	}
 	for i := range secrets.Items {
 		object := &secrets.Items[i]
-		if in.keeps(object) || !ownedBy(object, in.client) && !madeFromCertificate(object, in.client.Name) {
+		if in.keeps(object) && !spent(in, all, object) || !ownedBy(object, in.client) && !madeFromCertificate(object, in.client.Name) {
 			continue
 		}
 		if err := r.applier.Delete(ctx, object); err != nil {

@@ -42,7 +42,8 @@ const (
 )
 
 // lateReasons are why a rotation can be late: all reasons with which RotationSucceeded is False.
-var lateReasons = []string{reasonWaitingForGates, reasonOldKeysInUse, reasonScheduleInvalid, reasonSecretRewritten}
+var lateReasons = []string{reasonWaitingForGates, reasonOldKeysInUse, reasonScheduleInvalid, reasonSecretRewritten,
+	reasonStoreNotReady, reasonStoreAPIMissing, reasonClusterStore, reasonSourceNotReady, reasonSourceUnusable, reasonSourceOld, reasonChildConflict}
 
 // schedule is when the keys of a client for the servers of a namespace are replaced. Those of clients that were made together
 // are spread. With an error, which is for people, it is a schedule by age alone.
@@ -166,10 +167,22 @@ func rotated(in *input, all []*credential) (metav1.Condition, bool) {
 		if cred.wrong != nil {
 			return conditions.False(kind, reasonScheduleInvalid, cred.wrong.Error()+"; until then keys are replaced because of their age alone"), true
 		}
+		if p := cred.store.problem; p != nil {
+			return conditions.False(kind, p.reason, p.message), true
+		}
 		switch k := cred.distributing(); {
 		case !cred.step.Paced.IsZero():
 			rewritten = append(rewritten, fmt.Sprintf("Secret %s/%s lost its key again and again%s; old keys are accepted until their overlap is over, and the next one is made at %s: find who writes there",
 				in.client.Namespace, SecretName(in.client.Name, cred.servers), lastWriter(cred.secret), cred.step.Paced.UTC().Format(time.RFC3339)))
+		case cred.step.Starved && cred.step.Records != nil && len(cred.step.Records) > 0:
+			return conditions.False(kind, reasonSourceOld, fmt.Sprintf("spec.apiKey.stores[%s]: the key is so old that it is to be replaced, and the store has no new one; put one there", cred.servers)), true
+		case cred.step.Storing && (k == nil || in.now.Sub(k.IssuedAt) >= patience):
+			waiting := "the client's key"
+			if k != nil {
+				waiting = "the new key " + k.ID
+			}
+			return conditions.False(kind, reasonStoreNotReady, fmt.Sprintf("spec.apiKey.stores[%s]: the store does not have %s yet; see PushSecret %s/%s",
+				cred.servers, waiting, in.client.Namespace, SecretName(in.client.Name, cred.servers))), true
 		case k != nil && in.now.Sub(k.IssuedAt) >= patience && len(cred.lacking) > 0:
 			late = append(late, fmt.Sprintf("the new key %s for the servers of namespace %s waits for %s; the old one works until its notAfter",
 				k.ID, cred.servers, some(cred.lacking)))

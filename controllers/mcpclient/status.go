@@ -38,6 +38,7 @@ const (
 	reasonSelectorInvalid    = "SelectorInvalid"
 	reasonCABundleMissing    = "ServerCABundleMissing"
 	reasonInsufficient       = "CredentialsInsufficient"
+	reasonStoreUnused        = "StoreUnused"
 )
 
 // trouble is why the client is not ready. Lasting trouble needs somebody to change something.
@@ -126,6 +127,7 @@ func summarise(in *input, all []*credential) []metav1.Condition {
 		issuing = append([]trouble{{reasonSelectorInvalid, fmt.Sprintf("spec.podSelector: %v; the network stays closed for the client's pods until it is mended", err), true}}, issuing...)
 	}
 	issuing = append(issuing, insufficient(in)...)
+	issuing = append(issuing, unusedStores(in.client)...)
 	issuing = append(issuing, ungranted(in)...)
 	if len(issuing) == 0 {
 		return append(out, conditions.True(v1alpha1.ConditionReady, reasonReady, "every server of the spec grants this client something, and its credentials are there"))
@@ -172,6 +174,15 @@ func troubles(in *input, all []*credential) []trouble {
 		case cred.deleting:
 			passing = append(passing, trouble{reasonChildDeleting, fmt.Sprintf("an earlier object for the servers of namespace %s is being deleted", cred.servers), false})
 		case access.UsesKeys(in.client) && (held(cred.secret) == nil || !slices.ContainsFunc(cred.step.Records, func(k keys.Record) bool { return k.State == keys.Current })):
+			if p := cred.store.problem; p != nil && sources(cred.store.spec) {
+				lasting = append(lasting, trouble{p.reason, p.message, p.lasting})
+				break
+			}
+			if sources(cred.store.spec) {
+				passing = append(passing, trouble{reasonIssuing, fmt.Sprintf("the key for the servers of namespace %s is awaited from ExternalSecret %s/%s; see its status",
+					cred.servers, in.client.Namespace, SourceName(in.client.Name, cred.servers)), false})
+				break
+			}
 			passing = append(passing, trouble{reasonIssuing, fmt.Sprintf("the key for the servers of namespace %s is being made", cred.servers), false})
 		}
 		if cred.certificate == certificatePending && cred.conflict == "" {
@@ -197,6 +208,17 @@ func insufficient(in *input) []trouble {
 		}
 		if missing := access.Missing(in.client, g.Server); missing != "" {
 			out = append(out, trouble{reasonInsufficient, missing + "; it refuses every request until one of the two is changed", true})
+		}
+	}
+	return out
+}
+
+// unusedStores are stores for namespaces of which the client wants no server.
+func unusedStores(c *v1alpha1.MCPClient) []trouble {
+	var out []trouble
+	for _, store := range c.Spec.APIKey.Stores {
+		if !slices.ContainsFunc(c.Spec.Servers, func(s v1alpha1.ServerRef) bool { return s.Namespace == store.Namespace }) {
+			out = append(out, trouble{reasonStoreUnused, fmt.Sprintf("spec.apiKey.stores[%s]: spec.servers has no server of that namespace; correct one of the two", store.Namespace), true})
 		}
 	}
 	return out

@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	externalsecrets "github.com/external-secrets/external-secrets/apis/externalsecrets/v1"
+	pushsecrets "github.com/external-secrets/external-secrets/apis/externalsecrets/v1alpha1"
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -62,18 +64,28 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	if err != nil {
 		return err
 	}
-	return r.APIs.On(ctx, certmanager.SchemeGroupVersion.Group, func(_ context.Context, served bool) error {
-		defer func() {
-			select {
-			case wake <- event.GenericEvent{Object: &metav1.PartialObjectMetadata{}}:
-			default: // all are about to be asked for anyhow
+	for api, kind := range map[string]client.Object{
+		certmanager.SchemeGroupVersion.Group: &certmanager.Certificate{},
+		externalsecrets.Group:                &externalsecrets.ExternalSecret{},
+		PushSecrets.Key:                      &pushsecrets.PushSecret{},
+	} {
+		err := r.APIs.On(ctx, api, func(_ context.Context, served bool) error {
+			defer func() {
+				select {
+				case wake <- event.GenericEvent{Object: &metav1.PartialObjectMetadata{}}:
+				default: // all are about to be asked for anyhow
+				}
+			}()
+			if !served {
+				return nil
 			}
-		}()
-		if !served {
-			return nil
+			return c.Watch(source.Kind(mgr.GetCache(), kind, toClient, ours))
+		})
+		if err != nil {
+			return err
 		}
-		return c.Watch(source.Kind(mgr.GetCache(), client.Object(&certmanager.Certificate{}), toClient, ours))
-	})
+	}
+	return nil
 }
 
 func namedServers(object client.Object) []string {

@@ -64,6 +64,46 @@ func Parse(text string) (id string, err error) {
 	return id, nil
 }
 
+// The bounds of a key that was not made here, in characters: 43 of base64url have 256 bits.
+const (
+	MinForeign = 43
+	MaxForeign = 256
+	// minDistinct is how many different characters a key that was not made here has at least: what has fewer was not drawn at
+	// random.
+	minDistinct = 12
+)
+
+var errForeign = fmt.Errorf("neither a key of the form mcpk_<id>_<secret>, nor %d to %d random characters of A-Z, a-z, 0-9, - and _, at least %d different ones",
+	MinForeign, MaxForeign, minDistinct)
+
+// Identify returns the id of a key of either form: ours, or one that was made elsewhere, whose id are the first 80 bits of its
+// hash. So a gate finds both by what the caller shows, and the id tells nothing that the hash does not.
+func Identify(text string) (id string, err error) {
+	if strings.HasPrefix(text, Prefix) {
+		return Parse(text)
+	}
+	if len(text) < MinForeign || len(text) > MaxForeign {
+		return "", errForeign
+	}
+	var seen [128]bool
+	distinct := 0
+	for i := range len(text) {
+		c := text[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' {
+			return "", errForeign
+		}
+		if !seen[c] {
+			seen[c] = true
+			distinct++
+		}
+	}
+	if distinct < minDistinct {
+		return "", errForeign
+	}
+	sum := sha256.Sum256([]byte(text))
+	return encoding.EncodeToString(sum[:10]), nil
+}
+
 // Hash is the hex SHA-256 of the whole key: what gates are given.
 func Hash(text string) string {
 	sum := sha256.Sum256([]byte(text))

@@ -70,3 +70,59 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestIdentify: what is not ours has a bound length, one alphabet and the looks of chance, and an id that follows from its hash.
+func TestIdentify(t *testing.T) {
+	const good = "Zm9yZWlnbi1rZXktb2YtMjU2LXJhbmRvbS1iaXRzISE"
+	ours := keys.Prefix + strings.Repeat("a", keys.IDLength) + "_" + strings.Repeat("b", keys.SecretLength)
+	for _, test := range []struct {
+		name, text string
+		fails      bool
+	}{
+		{"ours", ours, false},
+		{"base64url", good, false},
+		{"hex", keys.Hash("x"), false},
+		{"the longest", strings.Repeat(good, 6)[:keys.MaxForeign], false},
+		{"too short", good[:keys.MinForeign-1], true},
+		{"too long", strings.Repeat(good, 6)[:keys.MaxForeign] + "x", true},
+		{"ours, cut short", ours[:len(ours)-1], true},
+		{"ours, too long", ours + "x", true},
+		{"beginning as ours", keys.Prefix + good, true},
+		{"a token", "eyJhbGciOiJFUzI1NiJ9." + good + ".c2ln", true},
+		{"base64 with padding", good + "=", true},
+		{"base64 of the other alphabet", good + "+/", true},
+		{"a line break", good + "\n", true},
+		{"a space", good + " x", true},
+		{"no ASCII", good + "é", true},
+		{"digits alone", strings.Repeat("0123456789", 5), true},
+		{"one word again and again", strings.Repeat("password", 8), true},
+		{"nothing", "", true},
+	} {
+		id, err := keys.Identify(test.text)
+		if (err != nil) != test.fails || !test.fails && !keys.IsID(id) {
+			t.Errorf("%s: %q, %v", test.name, id, err)
+		}
+		if err != nil && len(test.text) > 8 && strings.Contains(err.Error(), test.text[:8]) {
+			t.Errorf("%s: the error repeats it: %v", test.name, err)
+		}
+	}
+	if id, err := keys.Identify(ours); err != nil || id != strings.Repeat("a", keys.IDLength) {
+		t.Errorf("ours: %q, %v", id, err)
+	}
+	one, _ := keys.Identify(good)
+	other, _ := keys.Identify(good[:len(good)-1] + "F")
+	if one == other {
+		t.Error("two keys of one id")
+	}
+}
+
+func FuzzIdentify(f *testing.F) {
+	f.Add("Zm9yZWlnbi1rZXktb2YtMjU2LXJhbmRvbS1iaXRzISE")
+	f.Add(keys.Prefix + strings.Repeat("a", keys.IDLength) + "_" + strings.Repeat("b", keys.SecretLength))
+	f.Fuzz(func(t *testing.T, text string) {
+		id, err := keys.Identify(text)
+		if err == nil != keys.IsID(id) || err == nil && strings.ContainsAny(text, " .\r\n=") {
+			t.Errorf("%q: %q, %v", text, id, err)
+		}
+	})
+}

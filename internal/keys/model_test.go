@@ -17,6 +17,10 @@ type world struct {
 	acknowledged    []string
 	revoked         []string
 	unused          []string
+	source          *keys.Held
+	sourced, push   bool
+	pushing         string
+	pushed          bool
 	rotateAfter     time.Time
 	now             time.Time
 	made            int
@@ -33,6 +37,7 @@ func (w world) facts() keys.Facts {
 	return keys.Facts{
 		Records: w.records, Client: w.client, ClientExists: w.client != nil, Waiting: w.waiting, WaitingExists: w.waiting != nil || w.garbage,
 		Acknowledged: w.acknowledged, Revoked: w.revoked, Unused: w.unused, Now: w.now,
+		Sourced: w.sourced, Source: w.source, Push: w.push, Pushing: w.pushing, Pushed: w.pushed,
 	}
 }
 
@@ -47,10 +52,13 @@ func (w world) key() string {
 	for _, k := range w.records {
 		ends = append(ends, k.NotAfter.Unix(), k.ActivatedAt.Unix(), k.ReplacedAt.Unix())
 	}
-	return fmt.Sprint(states(w.records), ends, held(w.client), held(w.waiting), w.garbage, w.acknowledged, w.revoked, w.unused, w.rotateAfter.Unix(), w.now.Unix(), w.made)
+	return fmt.Sprint(states(w.records), ends, held(w.client), held(w.waiting), w.garbage, w.acknowledged, w.revoked, w.unused, w.rotateAfter.Unix(), w.now.Unix(), w.made, held(w.source), w.pushing, w.pushed)
 }
 
 func (w world) make() (*keys.Held, int) {
+	if w.sourced {
+		return &keys.Held{ID: w.source.ID, SHA256: w.source.SHA256, Since: w.now}, w.made
+	}
 	id := fmt.Sprintf("k%d", w.made)
 	return &keys.Held{ID: id, SHA256: "hash of " + id, Since: w.now}, w.made + 1
 }
@@ -85,7 +93,16 @@ func (w world) write(t *testing.T, path []string) (after world, done bool) {
 		if accepted(w.records, w.client, w.now) == keys.Current && w.records[i].State != keys.Distributed {
 			t.Fatalf("%v: takes a working key away before the gates have the new one", path)
 		}
+		if i := slices.IndexFunc(w.records, func(k keys.Record) bool { return k.ID == w.waiting.ID }); w.push && !(w.pushed && w.pushing == w.waiting.ID) &&
+			w.records[i].State != keys.Current && accepted(w.records, w.client, w.now) == keys.Current {
+			t.Fatalf("%v: delivers a key before the store has it", path)
+		}
 		w.client = w.waiting
+	case keys.Push:
+		if accepted(w.records, &keys.Held{ID: step.Push}, w.now) == "" || step.Push == w.pushing {
+			t.Fatalf("%v: pushes %q, which no gate accepts, or again", path, step.Push)
+		}
+		w.pushing, w.pushed = step.Push, false
 	case keys.Discard:
 		if w.waiting != nil && accepted(w.records, w.waiting, w.now) != "" && (w.client == nil || w.client.ID != w.waiting.ID) &&
 			accepted(w.records, w.waiting, w.now) != keys.Draining {
@@ -246,6 +263,21 @@ var events = []struct {
 		w.unused = ids
 		return w, changed
 	}},
+	{"a key is offered", func(w world) (world, bool) {
+		if !w.sourced || w.made > 2 {
+			return w, false
+		}
+		id := fmt.Sprintf("s%d", w.made)
+		w.source, w.made = &keys.Held{ID: id, SHA256: "hash of " + id, Since: w.now}, w.made+1
+		return w, true
+	}},
+	{"the store gives nothing", func(w world) (world, bool) { c := w.source != nil; w.source = nil; return w, c }},
+	{"the store has the key", func(w world) (world, bool) {
+		c := w.pushing != "" && !w.pushed
+		w.pushed = w.pushed || c
+		return w, c
+	}},
+	{"the push is lost", func(w world) (world, bool) { c := w.pushing != ""; w.pushing, w.pushed = "", false; return w, c }},
 	{"somebody asks for a new key", func(w world) (world, bool) {
 		changed := !w.rotateAfter.Equal(w.now) && w.now.Before(start.Add(5*schedule.Overlap))
 		w.rotateAfter = w.now
@@ -270,18 +302,19 @@ func TestEveryOrder(t *testing.T) {
 			MaximumAge: schedule.MaximumAge, RenewBefore: schedule.RenewBefore, Overlap: schedule.Overlap, Times: keys.Every(2*schedule.Overlap, 1),
 		},
 	} {
-		t.Run(name, func(t *testing.T) { everyOrder(t, regular) })
+		t.Run(name, func(t *testing.T) { everyOrder(t, world{now: start, regular: regular}, 9) })
 	}
+	t.Run("pushed", func(t *testing.T) { everyOrder(t, world{now: start, regular: schedule, push: true}, 8) })
+	t.Run("sourced", func(t *testing.T) { everyOrder(t, world{now: start, regular: schedule, sourced: true}, 8) })
 }
 
-func everyOrder(t *testing.T, regular keys.Schedule) {
-	const depth = 9
+func everyOrder(t *testing.T, first world, depth int) {
 	type node struct {
 		world
 		path []string
 	}
 	seen := map[string]bool{}
-	frontier := []node{{world: world{now: start, regular: regular}}}
+	frontier := []node{{world: first}}
 	for range depth {
 		var next []node
 		for _, n := range frontier {
@@ -311,10 +344,20 @@ func settle(t *testing.T, w world, path []string) {
 	t.Helper()
 	for range 24 {
 		w, _ = events[0].apply(w)
+		w.pushed = w.pushing != ""
 		after, done := w.write(t, append(slices.Clone(path), "settling"))
 		if !done {
 			w = after
 			continue
+		}
+		if step := keys.Next(w.facts(), w.schedule()); step.Starved {
+			// The store offers something new at last.
+			id := fmt.Sprintf("s%d", w.made)
+			w.source, w.made = &keys.Held{ID: id, SHA256: "hash of " + id, Since: w.now}, w.made+1
+			continue
+		}
+		if w.push && (w.client == nil || w.pushing != w.client.ID) {
+			t.Fatalf("%v: at rest, and the store does not have the client's key: %s", path, w.key())
 		}
 		if step := keys.Next(w.facts(), w.schedule()); !step.Paced.IsZero() {
 			if accepting(w.records, w.now) == 0 || !step.Wake.After(w.now) || step.Wake.Sub(w.now) > 2*time.Minute {

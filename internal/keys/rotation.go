@@ -53,7 +53,15 @@ type Facts struct {
 	Revoked []string
 	// Unused are the ids of keys that are known not to have been used lately. A key that is not among them counts as used.
 	Unused []string
-	Now    time.Time
+	// Sourced says that keys are made elsewhere: Source is the one that is offered now, nil when none is that can be used.
+	Sourced bool
+	Source  *Held
+	// Push says that a key has to be in an external store before the client gets it. Pushing is the id of the key that was sent
+	// there last, Pushed says that it has arrived.
+	Push    bool
+	Pushing string
+	Pushed  bool
+	Now     time.Time
 }
 
 // Action is what to do to the Secrets after the records were written. Each is one write.
@@ -63,12 +71,16 @@ type Action string
 const (
 	// Nothing is left to do.
 	Nothing Action = ""
-	// Issue makes the first key and creates the client's Secret with it; it must fail where there is a Secret.
+	// Issue makes the first key, or takes the offered one, and puts it into the client's Secret; it must fail where that holds a
+	// key.
 	Issue Action = "Issue"
-	// Prepare makes a key and creates the waiting Secret with it; it must fail where there is a waiting Secret.
+	// Prepare makes a key, or takes the offered one, and creates the waiting Secret with it; it must fail where there is a waiting
+	// Secret.
 	Prepare Action = "Prepare"
 	// Deliver copies the key of the waiting Secret into the client's Secret.
 	Deliver Action = "Deliver"
+	// Push sends the key that Step.Push names to the external store.
+	Push Action = "Push"
 	// Discard deletes the waiting Secret.
 	Discard Action = "Discard"
 )
@@ -83,6 +95,7 @@ const (
 	ReasonKeyRevoked  = "KeyRevoked"
 	ReasonKeyOutlived = "KeyOutlived"
 	ReasonDisabled    = "Disabled"
+	ReasonOffered     = "Offered"
 )
 
 // Step is what is needed now.
@@ -98,6 +111,12 @@ type Step struct {
 	Due time.Time
 	// Held says that a rotation is due and waits, because too many replaced keys are still in use.
 	Held bool
+	// Push is the id of the key to push.
+	Push string
+	// Storing says that the client waits for the external store to have its key.
+	Storing bool
+	// Starved says that a key is needed, and none is offered.
+	Starved bool
 	// Paced is until when the next key waits, because the client's Secret lost its key so often; zero when it does not.
 	Paced time.Time
 }
@@ -131,7 +150,8 @@ func Next(f Facts, s Schedule) Step {
 		step.Action, step.Reason = r.restore(waiting)
 	}
 	step.Wake, step.Held, step.Paced = r.wake(current, waiting), r.crowded, r.paced
-	if current != nil && waiting == nil && step.Action == Nothing && !step.Held {
+	step.Push, step.Storing, step.Starved = r.push, r.storing, r.starved
+	if current != nil && waiting == nil && step.Action == Nothing && !step.Held && !f.Sourced {
 		step.Due, _ = r.due(current)
 	}
 	step.Records = r.result()
@@ -166,6 +186,11 @@ type records struct {
 	crowded bool
 	// paced is until when a lost key is not replaced; zero: it may be now.
 	paced time.Time
+	// push is the key to push; storing says that the store is waited for.
+	push    string
+	storing bool
+	// starved says that a key is needed, and none is offered.
+	starved bool
 }
 
 // rotate is what is needed while the client's Secret holds an accepted key.
@@ -180,13 +205,30 @@ func (r *records) rotate(current, waiting *Record) (Action, string) {
 		current.ActivatedAt = r.now()
 	}
 	due, reason := r.due(current)
+	if r.facts.Sourced {
+		due, reason = r.tooOld(current), ""
+		if r.offered() {
+			due, reason = r.facts.Now, ReasonOffered
+		}
+	}
+	r.storing = r.facts.Push && waiting == nil && r.facts.Pushing == current.ID && !r.facts.Pushed
 	switch {
 	case r.facts.WaitingExists && (waiting == nil || !waiting.State.waiting()):
 		return Discard, ""
 	case waiting != nil && (waiting.State == Distributed || slices.Contains(r.facts.Acknowledged, waiting.ID)):
 		waiting.State = Distributed
-		return Deliver, reason
-	case waiting != nil || r.facts.Now.Before(due):
+		if r.stored(waiting) {
+			return Deliver, reason
+		}
+		return r.store(waiting), reason
+	case waiting != nil:
+		return Nothing, ""
+	case r.facts.Push && r.facts.Pushing != current.ID:
+		return r.store(current), reason
+	case r.facts.Now.Before(due):
+		return Nothing, ""
+	case r.facts.Sourced && !r.offered():
+		r.starved = true
 		return Nothing, ""
 	case r.draining() >= maxDraining && r.facts.Now.Before(r.tooOld(current)):
 		r.crowded = true
@@ -215,12 +257,42 @@ func (r *records) restore(waiting *Record) (Action, string) {
 		return Deliver, reason
 	case r.facts.WaitingExists:
 		return Discard, ""
+	case r.facts.Sourced && !r.offered() && !r.again():
+		r.starved = true
+		return Nothing, ""
 	case len(r.list) == 0 && r.facts.Client == nil:
 		return Issue, ReasonFirstKey
 	case reason == ReasonSecretLost && r.lostTooOften():
 		return Nothing, ""
 	}
 	return Prepare, reason
+}
+
+// offered says whether there is a new key from elsewhere. One that is known already, of whatever state, is not new.
+func (r *records) offered() bool {
+	s := r.facts.Source
+	return s != nil && !slices.ContainsFunc(r.list, func(k Record) bool { return k.ID == s.ID })
+}
+
+// again says whether the key that is offered is the one that the client's Secret lost: it gets it back.
+func (r *records) again() bool {
+	k := r.find(r.facts.Source)
+	return k != nil && k.State == Current
+}
+
+// stored says whether the external store has a key, where one is asked for.
+func (r *records) stored(k *Record) bool {
+	return !r.facts.Push || r.facts.Pushing == k.ID && r.facts.Pushed
+}
+
+// store sends a key to the external store, once.
+func (r *records) store(k *Record) Action {
+	if r.facts.Pushing == k.ID {
+		r.storing = true
+		return Nothing
+	}
+	r.push = k.ID
+	return Push
 }
 
 // awaitsGates says whether a new key waits for the gates although the client's Secret is gone. Where there is one, without a key

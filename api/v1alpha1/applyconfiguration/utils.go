@@ -40,6 +40,12 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ClientCredentialApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ClientKey"):
 		return &apiv1alpha1.ClientKeyApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ClientKeyPush"):
+		return &apiv1alpha1.ClientKeyPushApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ClientKeySource"):
+		return &apiv1alpha1.ClientKeySourceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ClientKeyStore"):
+		return &apiv1alpha1.ClientKeyStoreApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ClientServerStatus"):
 		return &apiv1alpha1.ClientServerStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ConfigMapKeyRef"):

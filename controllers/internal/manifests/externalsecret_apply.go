@@ -15,6 +15,7 @@ type ExternalSecretApplyConfiguration struct {
 
 // ExternalSecretSpec is what is fetched, from where, and where to.
 type ExternalSecretSpec struct {
+	RefreshPolicy   string                 `json:"refreshPolicy,omitempty"`
 	RefreshInterval string                 `json:"refreshInterval,omitempty"`
 	SecretStoreRef  ExternalSecretStoreRef `json:"secretStoreRef,omitzero"`
 	Target          ExternalSecretTarget   `json:"target,omitzero"`
@@ -31,6 +32,7 @@ type ExternalSecretStoreRef struct {
 type ExternalSecretTarget struct {
 	Name           string                 `json:"name,omitempty"`
 	CreationPolicy string                 `json:"creationPolicy,omitempty"`
+	DeletionPolicy string                 `json:"deletionPolicy,omitempty"`
 	Template       ExternalSecretTemplate `json:"template,omitzero"`
 }
 

@@ -2,6 +2,7 @@
 package optional
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -26,11 +27,15 @@ type API struct {
 	Name string
 	// Version is the group and version.
 	Version schema.GroupVersion
+	// Key names the API towards Served and On; empty: the group. For kinds of one group that may be there without the others.
+	Key string
 	// Resources are the plural names.
 	Resources []string
 	// Cached are the kinds that caches hold.
 	Cached []client.Object
 }
+
+func (a *API) key() string { return cmp.Or(a.Key, a.Version.Group) }
 
 // lag is how long to wait for an API whose definition is there to be served: no event tells when it is.
 const lag = 2 * time.Second
@@ -61,26 +66,26 @@ func New(mgr ctrl.Manager, apis ...API) (*Registry, error) {
 	}
 	r := &Registry{discovery: d, cache: mgr.GetCache(), remove: remove, apis: apis, served: map[string]bool{}, hooks: map[string][]Hook{}}
 	for _, api := range apis {
-		if r.served[api.Version.Group], err = r.ask(api); err != nil {
+		if r.served[api.key()], err = r.ask(api); err != nil {
 			return nil, err
 		}
 	}
 	return r, nil
 }
 
-// Served says whether the API of a group is served.
-func (r *Registry) Served(group string) bool {
+// Served says whether the API of a key is served.
+func (r *Registry) Served(key string) bool {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
-	return r.served[group]
+	return r.served[key]
 }
 
-// On calls the hook whenever the API of a group appears or goes away, and now if it is served. A hook that fails is
+// On calls the hook whenever the API of a key appears or goes away, and now if it is served. A hook that fails is
 // called again.
-func (r *Registry) On(ctx context.Context, group string, hook Hook) error {
+func (r *Registry) On(ctx context.Context, key string, hook Hook) error {
 	r.mutex.Lock()
-	r.hooks[group] = append(r.hooks[group], hook)
-	served := r.served[group]
+	r.hooks[key] = append(r.hooks[key], hook)
+	served := r.served[key]
 	r.mutex.Unlock()
 	if served {
 		return hook(ctx, true)
@@ -109,7 +114,7 @@ func (r *Registry) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Re
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if served == r.Served(api.Version.Group) {
+	if served == r.Served(api.key()) {
 		return r.again(ctx, request.Name, served)
 	}
 	if !served {
@@ -119,13 +124,13 @@ func (r *Registry) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Re
 			}
 		}
 	}
-	r.set(api.Version.Group, served)
+	r.set(api.key(), served)
 	r.mutex.Lock()
-	hooks := r.hooks[api.Version.Group]
+	hooks := r.hooks[api.key()]
 	r.mutex.Unlock()
 	for _, hook := range hooks {
 		if err := hook(ctx, served); err != nil {
-			r.set(api.Version.Group, !served) // so that the next attempt calls the hooks again
+			r.set(api.key(), !served) // so that the next attempt calls the hooks again
 			return ctrl.Result{}, fmt.Errorf("%s: %w", api.Name, err)
 		}
 	}
@@ -151,10 +156,10 @@ func newDefinition() *metav1.PartialObjectMetadata {
 	return definition
 }
 
-func (r *Registry) set(group string, served bool) {
+func (r *Registry) set(key string, served bool) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
-	r.served[group] = served
+	r.served[key] = served
 }
 
 func (r *Registry) definedBy(definition string) *API {

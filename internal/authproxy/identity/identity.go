@@ -249,15 +249,14 @@ func isCredentials(text string) bool {
 }
 
 func verifyKey(text string, g *config.Generation, now time.Time) (string, config.Key, Failure) {
-	id, err := keys.Parse(text)
+	id, err := keys.Identify(text)
 	if err != nil {
 		return "", config.Key{}, KeyMalformed
 	}
 	// An unknown id takes the same work: it is compared with a hash that no key has.
 	key, known := g.Key(id)
-	var buffer [keys.Length]byte
-	copy(buffer[:], text)
-	sum := sha256.Sum256(buffer[:])
+	var buffer [keys.MaxForeign]byte
+	sum := sha256.Sum256(buffer[:copy(buffer[:], text)])
 	equal := subtle.ConstantTimeCompare(sum[:], key.SHA256[:]) == 1
 	switch {
 	case !known:

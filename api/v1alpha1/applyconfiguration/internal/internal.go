@@ -133,6 +133,14 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.CredentialMode
       default: Enabled
+    - name: stores
+      type:
+        list:
+          elementType:
+            namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.ClientKeyStore
+          elementRelationship: associative
+          keys:
+          - namespace
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.ClientCertificate
   map:
     fields:
@@ -210,6 +218,49 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: state
       type:
         namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.KeyState
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.ClientKeyPush
+  map:
+    fields:
+    - name: deletionPolicy
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.PushDeletionPolicy
+      default: Retain
+    - name: property
+      type:
+        scalar: string
+    - name: remoteKey
+      type:
+        scalar: string
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.ClientKeySource
+  map:
+    fields:
+    - name: refreshInterval
+      type:
+        scalar: string
+      default: 1h
+    - name: remoteRef
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.RemoteRef
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.ClientKeyStore
+  map:
+    fields:
+    - name: namespace
+      type:
+        scalar: string
+    - name: push
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.ClientKeyPush
+    - name: source
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.ClientKeySource
+    - name: storeRef
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.SecretStoreRef
+    - name: type
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.ClientKeyStoreType
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.ClientKeyStoreType
+  scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.ClientServerState
   scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.ClientServerStatus
@@ -780,6 +831,8 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: io.k8s.api.core.v1.Probe
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.ProtocolRevision
+  scalar: string
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.PushDeletionPolicy
   scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.RemoteRef
   map:

@@ -14,6 +14,9 @@ type ClientAPIKeyApplyConfiguration struct {
 	// mode Enabled gives the client an API key for each namespace of servers. Disabled: it has none, and keys that it had
 	// are refused at once.
 	Mode *apiv1alpha1.CredentialMode `json:"mode,omitempty"`
+	// stores are external stores from which keys come, or to which they go, by the namespace of the servers. Keys for other
+	// namespaces are made here, and are in the client's Secret alone.
+	Stores []ClientKeyStoreApplyConfiguration `json:"stores,omitempty"`
 }
 
 // ClientAPIKeyApplyConfiguration constructs a declarative configuration of the ClientAPIKey type for use with
@@ -27,5 +30,18 @@ func ClientAPIKey() *ClientAPIKeyApplyConfiguration {
 // If called multiple times, the Mode field is set to the value of the last call.
 func (b *ClientAPIKeyApplyConfiguration) WithMode(value apiv1alpha1.CredentialMode) *ClientAPIKeyApplyConfiguration {
 	b.Mode = &value
+	return b
+}
+
+// WithStores adds the given value to the Stores field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Stores field.
+func (b *ClientAPIKeyApplyConfiguration) WithStores(values ...*ClientKeyStoreApplyConfiguration) *ClientAPIKeyApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithStores")
+		}
+		b.Stores = append(b.Stores, *values[i])
+	}
 	return b
 }
