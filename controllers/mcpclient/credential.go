@@ -130,6 +130,7 @@ func (r *Reconciler) plan(ctx context.Context, in *input, cred *credential) erro
 		return err
 	}
 	cred.step = keys.Next(facts, cred.schedule)
+	r.paces.pace(in, cred)
 	if p := cred.store.problem; cred.step.Action == keys.Push && p != nil && p.lasting {
 		cred.step.Action, cred.step.Storing = keys.Nothing, true // nothing can be sent
 	}
@@ -163,6 +164,9 @@ func (r *Reconciler) act(ctx context.Context, in *input, cred *credential) error
 		data := content(cred.servers, key, in.granted[cred.servers], nil)
 		return r.create(ctx, keySecret(in.client, cred.servers, SecretName(in.client.Name, cred.servers), data))
 	case keys.Prepare:
+		if cred.givesBack() {
+			r.paces.gaveBack(in, cred)
+		}
 		key, err := r.nextKey(cred)
 		if err != nil {
 			return err

@@ -70,6 +70,7 @@ type Reconciler struct {
 
 	applier *apply.Applier
 	uses    uses
+	paces   paces
 }
 
 func (r *Reconciler) now() time.Time {

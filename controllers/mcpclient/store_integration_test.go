@@ -365,6 +365,41 @@ func TestIntegrationStoreRefused(t *testing.T) {
 	}
 }
 
+// TestIntegrationRewrittenSourced: a tool that takes a key from a store out of the client's Secret again and again does not keep
+// the operator busy.
+func TestIntegrationRewrittenSourced(t *testing.T) {
+	v, tools := withStore(t, sourcing)
+	v.values[remote] = foreignKey(1)
+	v.run()
+	v.turn(tools)
+	v.gates(tools, "github")
+	o, back := v.operator(0), 0
+	meddle := func() {
+		s := &corev1.Secret{}
+		if v.get(v.apps, mcpclient.SecretName("agent", tools), s) && string(s.Data["api-key"]) == foreignKey(1) {
+			back++
+			s.Data["api-key"] = []byte("mine")
+			v.must(v.client.Update(t.Context(), s, client.FieldOwner("meddler")))
+		}
+		if _, err := o.reconcile(v.world); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 10 {
+		meddle()
+	}
+	if back != 4 || v.condition("RotationSucceeded") != "False SecretRewritten" || !v.accepts(tools, "github", []byte(foreignKey(1))) {
+		t.Errorf("given back %d times, %s", back-1, v.condition("RotationSucceeded"))
+	}
+	v.now = v.now.Add(3 * time.Minute)
+	if _, err := o.reconcile(v.world); err != nil {
+		t.Fatal(err)
+	}
+	if string(v.key(tools)) != foreignKey(1) || v.keyStates(tools) != "Current" {
+		t.Errorf("when it has stopped: %s", v.keyStates(tools))
+	}
+}
+
 // TestIntegrationSourceConflict: a Secret of somebody else is not given to external-secrets to overwrite.
 func TestIntegrationSourceConflict(t *testing.T) {
 	v, tools := withStore(t, sourcing)
