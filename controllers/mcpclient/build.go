@@ -18,6 +18,7 @@ import (
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/controllers/authority"
 	"github.com/bartizan-dev/bartizan/internal/clientid"
+	"github.com/bartizan-dev/bartizan/internal/keys"
 )
 
 // The client certificate's life where the spec does not say so; the API server fills these in, too.
@@ -109,8 +110,11 @@ func configuration(key []byte, granted []server) []byte {
 	entries := map[string]entry{}
 	for _, s := range granted {
 		e := entry{Type: "http", URL: s.URL}
-		if key != nil {
+		switch {
+		case bytes.HasPrefix(key, []byte(keys.Prefix)):
 			e.Headers = map[string]string{"Authorization": "Bearer " + string(key)}
+		case key != nil:
+			e.Headers = map[string]string{"X-API-Key": string(key)} // as a bearer it could be taken for a token
 		}
 		entries[s.Name] = e
 	}

@@ -234,6 +234,11 @@ func TestIntegrationSourcedKey(t *testing.T) {
 	if string(first) != foreignKey(1) || !v.accepts(tools, "github", first) || v.keyStates(tools) != "Current" || v.condition(ready) != "True Ready" {
 		t.Fatalf("the first key: %q, %s, %s: %s", first, v.keyStates(tools), v.condition(ready), v.message(ready))
 	}
+	secret := &corev1.Secret{}
+	v.get(v.apps, mcpclient.SecretName("agent", tools), secret)
+	if c := string(secret.Data[mcpclient.DataConfiguration]); !strings.Contains(c, `"X-API-Key": "`+foreignKey(1)+`"`) || strings.Contains(c, "Bearer") {
+		t.Error("the configuration sends the key as if it were a token")
+	}
 	if o := v.turn(tools); o.writes.Load() != 0 {
 		t.Errorf("%d writes at rest", o.writes.Load())
 	}

@@ -65,7 +65,7 @@ func (s *stocked) key(t *testing.T) string {
 // serves says that the gate accepts a key.
 func (s *stocked) serves(t *testing.T, what, key string) {
 	t.Helper()
-	got := s.pod.mcp(t, s.server, "friend", append(as("", "friend"), "--header", "Authorization: Bearer "+key), "call", "--tool", "echo", "--args", `{"text":"a"}`)
+	got := s.pod.mcp(t, s.server, "friend", append(as("", "friend"), "--header", "X-API-Key: "+key), "call", "--tool", "echo", "--args", `{"text":"a"}`)
 	if got.Outcome != result.OK {
 		t.Errorf("%s: HTTP %d %s", what, got.Status, got.Message)
 	}
