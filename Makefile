@@ -11,6 +11,9 @@ TOOL := go tool -modfile=hack/tools/go.mod
 FUZZTIME ?= 10s
 IMAGE_PREFIX ?= bartizan-dev/
 VERSION ?= dev
+ARCHITECTURES ?= amd64,arm64
+REGISTRY ?= ghcr.io/bartizan-dev
+RELEASE_FLAGS = --version $(VERSION) --architectures $(ARCHITECTURES) --registry $(REGISTRY)
 
 ##@ See it
 
@@ -80,12 +83,12 @@ images: build ## The images of the operator and the gate, to dist/, without a co
 
 .PHONY: release
 release: ## All files of a release, to dist/release, without publishing anything: VERSION=v0.1.0; PUSH=1 pushes the images
-	go run ./hack/release --version $(VERSION) $(if $(PUSH),--push) $(if $(REGISTRY),--registry $(REGISTRY))
+	go run ./hack/release $(RELEASE_FLAGS) $(if $(PUSH),--push)
 
 .PHONY: release-again
 release-again: ## Builds the same release in a clone elsewhere, and compares all files
 	@clone=$$(mktemp -d) && trap 'rm -rf "$$clone"' EXIT && git clone -q . "$$clone/elsewhere" && \
-		(cd "$$clone/elsewhere" && go run ./hack/release --version $(VERSION) $(if $(REGISTRY),--registry $(REGISTRY)) >/dev/null) && \
+		(cd "$$clone/elsewhere" && go run ./hack/release $(RELEASE_FLAGS) >/dev/null) && \
 		diff -r dist/release "$$clone/elsewhere/dist/release" && echo "the same files: $$(wc -l < dist/release/checksums.txt)"
 
 .PHONY: generate

@@ -61,7 +61,7 @@ const unknown = "NOASSERTION"
 
 // bills writes a bill of materials for each program, from what the linker wrote into it.
 func (r *release) bills(context.Context) error {
-	for _, architecture := range architectures {
+	for _, architecture := range r.architectures {
 		for _, program := range programs {
 			file := r.file(program, architecture)
 			info, err := buildinfo.ReadFile(file)

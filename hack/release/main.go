@@ -18,9 +18,6 @@ import (
 	"time"
 )
 
-// architectures are those that images and programs are built for.
-var architectures = []string{"amd64", "arm64"}
-
 // programs are the commands, each with the image of the same name.
 var programs = []string{"manager", "authproxy"}
 
@@ -30,8 +27,10 @@ type release struct {
 	version string
 	// registry is the beginning of the images' names.
 	registry string
-	out      string
-	push     bool
+	// architectures are those that images and programs are built for.
+	architectures []string
+	out           string
+	push          bool
 	// made is when the commit was made: the only time in any file.
 	made time.Time
 	// images are names with digests, by program.
@@ -56,6 +55,7 @@ func run(ctx context.Context, arguments []string) error {
 	version := flags.String("version", "", "`version`, such as v0.1.0")
 	flags.StringVar(&r.registry, "registry", "ghcr.io/bartizan-dev", "where the images are, `registry/path`")
 	flags.StringVar(&r.out, "out", "dist/release", "`folder` for the files")
+	architectures := flags.String("architectures", "amd64,arm64", "what images and programs are built for, `separated` by commas")
 	flags.BoolVar(&r.push, "push", false, "push the images, with the credentials of docker login")
 	if err := flags.Parse(arguments); err != nil {
 		return err
@@ -64,7 +64,7 @@ func run(ctx context.Context, arguments []string) error {
 	if form == nil {
 		return fmt.Errorf("--version %q is not a version such as v0.1.0", *version)
 	}
-	r.version = form[1]
+	r.version, r.architectures = form[1], strings.Split(*architectures, ",")
 	made, err := output(ctx, "git", "log", "-1", "--format=%cI")
 	if err != nil {
 		return err
@@ -99,7 +99,7 @@ func (r *release) file(program, architecture string) string {
 }
 
 func (r *release) programs(ctx context.Context) error {
-	for _, architecture := range architectures {
+	for _, architecture := range r.architectures {
 		for _, program := range programs {
 			c := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", r.file(program, architecture), "./cmd/"+program)
 			c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+architecture, "GOFLAGS=")
@@ -121,7 +121,7 @@ func (r *release) build(ctx context.Context) error {
 			"--out", filepath.Join(out, program+".tar"), "--file", filepath.Join(out, program+"_linux_{arch}") + ":/" + program, "--entrypoint", "/" + program,
 			"--label", "org.opencontainers.image.source=https://github.com/bartizan-dev/bartizan",
 			"--label", "org.opencontainers.image.version=" + r.version, "--label", "org.opencontainers.image.licenses=Apache-2.0"}
-		for _, architecture := range architectures {
+		for _, architecture := range r.architectures {
 			arguments = append(arguments, "--arch", architecture)
 		}
 		if r.push {
