@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/bartizan-dev/bartizan/hack/toolchain"
 )
 
 // How the names of tests say their kind.
@@ -25,7 +27,20 @@ const (
 // modules are the folders of the Go modules with tests, beside the root.
 var modules = []string{"hack/testbed", "hack/images"}
 
+// compileTools brings the tools of the tests into the cache, where they take none of the tests' time.
+func compileTools(ctx context.Context) error {
+	for _, tool := range toolchain.All {
+		if _, err := tool.Path(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func unit(ctx context.Context, _ []string) result {
+	if err := compileTools(ctx); err != nil {
+		return result{failed: 1, failures: []string{err.Error()}}
+	}
 	// The race detector needs a C compiler. Without one the tests run all the same.
 	race := []string{"-race"}
 	if _, err := exec.LookPath("gcc"); err != nil {
@@ -45,6 +60,9 @@ func conformance(ctx context.Context, _ []string) result {
 
 func integration(ctx context.Context, _ []string) result {
 	packages, err := packagesWith(ctx, "func TestIntegration")
+	if err == nil {
+		err = compileTools(ctx)
+	}
 	if err != nil {
 		return result{failed: 1, failures: []string{err.Error()}}
 	}

@@ -65,6 +65,13 @@ func run(ctx context.Context, arguments []string) error {
 		return fmt.Errorf("--version %q is not a version such as v0.1.0", *version)
 	}
 	r.version, r.architectures = form[1], strings.Split(*architectures, ",")
+	changed, err := output(ctx, "git", "status", "--porcelain")
+	if err != nil {
+		return err
+	}
+	if changed != "" {
+		return fmt.Errorf("a release is made of a commit: commit or undo these changes first:\n%s", changed)
+	}
 	made, err := output(ctx, "git", "log", "-1", "--format=%cI")
 	if err != nil {
 		return err

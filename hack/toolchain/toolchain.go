@@ -35,6 +35,9 @@ var (
 	Kustomize    = Tool{module: "kustomize", path: "sigs.k8s.io/kustomize/kustomize/v5"}
 )
 
+// All are the tools that tests need. To compile them beforehand keeps that out of the tests' time limits.
+var All = []Tool{Helm3, Helm4, HelmUnittest, Kubeconform, Kustomize}
+
 // Path returns the tool's program, and compiles it if the cache does not have it. That takes a minute or two, once.
 func (t Tool) Path(ctx context.Context) (string, error) {
 	root, err := moduleRoot(ctx)
