@@ -35,13 +35,15 @@ type cluster struct {
 	client.Client
 	config *rest.Config
 	images map[string]string
+	// cache is where the demo keeps its programs.
+	cache string
 	// auditLog is the file with what was written to the API server; empty where there is none.
 	auditLog string
 
 	// others is the number of tests that run, but for the one of idleness.
 	others atomic.Int32
 
-	// kubeconfig and context are how programs reach the cluster.
+	// kubeconfig and context are how programs reach the cluster; an empty kubeconfig is the user's own.
 	kubeconfig, context string
 
 	mu sync.Mutex
@@ -93,7 +95,7 @@ var connect = sync.OnceValues(func() (*cluster, error) {
 	c, err := client.New(config, client.Options{Scheme: scheme})
 	return &cluster{
 		Client: c, config: config, images: environment.Images, kubeconfig: environment.Kubeconfig, context: environment.Context,
-		auditLog: environment.AuditLog,
+		auditLog: environment.AuditLog, cache: filepath.Dir(path),
 	}, err
 })
 

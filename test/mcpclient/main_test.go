@@ -1,9 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
+	"maps"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -107,4 +115,91 @@ func TestLoad(t *testing.T) {
 	if bad.Outcome != result.Failed || bad.Load.Failures != bad.Load.Calls || bad.Load.Examples[0].Outcome != result.Forbidden {
 		t.Errorf("load of a refused tool: %+v", bad.Load)
 	}
+}
+
+func TestTryKeys(t *testing.T) {
+	url, ca := gate(t)
+	root := t.TempDir()
+	if err := os.Mkdir(filepath.Join(root, "me"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	bundle, err := os.ReadFile(ca)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, key := pair(t)
+	for name, content := range map[string]string{"ca.crt": string(bundle), "api-key": "any", "tls.crt": certificate, "tls.key": key} {
+		write(t, filepath.Join(root, "me", name), content)
+	}
+	got := tryKeys(t.Context(), settings{url: url, root: root, timeout: time.Minute}, strings.NewReader("me right\nme mcpk_wrong_x\n"))
+	if got.Outcome != result.OK || len(got.Keys) != 2 || got.Keys["right"] != result.OK || got.Keys["wrong"] != result.Unauthorized {
+		t.Errorf("got %+v", got)
+	}
+	if got := tryKeys(t.Context(), settings{url: url, root: root, timeout: time.Minute}, strings.NewReader("nonsense")); got.Outcome != result.Usage {
+		t.Errorf("a line that is none: %+v", got)
+	}
+}
+
+// TestReread: files that change are read again where that is asked for, and only there.
+func TestReread(t *testing.T) {
+	url, ca := gate(t)
+	for reread, want := range map[bool]result.Outcome{true: result.OK, false: result.Unauthorized} {
+		key := filepath.Join(t.TempDir(), "key")
+		write(t, key, "wrong")
+		c, err := newConnection(settings{url: url, caFile: ca, keyFile: key, reread: reread, timeout: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, key, "right")
+		got := result.Result{Outcome: result.OK}
+		if session, err := c.open(t.Context()); err != nil {
+			got = c.failure(err)
+		} else {
+			c.drop(session)
+		}
+		if got.Outcome != want {
+			t.Errorf("reread %t: %+v, want %s", reread, got, want)
+		}
+	}
+}
+
+// TestWatch: what works is said once, and so is what does not.
+func TestWatch(t *testing.T) {
+	url, ca := gate(t)
+	key := filepath.Join(t.TempDir(), "key")
+	write(t, key, "right")
+	var out bytes.Buffer
+	watch(t.Context(), settings{url: url, caFile: ca, keyFile: key, tool: "good", args: "{}", revision: legacyRevision,
+		timeout: time.Minute, duration: 2 * time.Second, pause: time.Millisecond}, &out)
+	said := map[string]int{}
+	for line := range strings.Lines(out.String()) {
+		var change result.Change
+		if err := json.Unmarshal([]byte(line), &change); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		said[change.What+" "+string(change.Outcome)]++
+	}
+	// The stand-in has no sessions, so no stream either.
+	if want := map[string]int{"kept ok": 1, "fresh ok": 1, "session failed": 1}; !maps.Equal(said, want) {
+		t.Errorf("said %v, want %v", said, want)
+	}
+}
+
+// pair is a certificate that nobody vouches for, and its key.
+func pair(t *testing.T) (certificate, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encoded, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded}))
 }
