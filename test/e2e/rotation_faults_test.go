@@ -191,7 +191,7 @@ func (f *fleet) storeDown(t *testing.T) {
 		change(t, f.cluster, role, func(r *rbacv1.Role) { r.Rules[0].Verbs = verbs })
 	}
 	rules("list")
-	becomes(t, f.cluster, server, ofServer, v1alpha1.ConditionSecretsReady, metav1.ConditionFalse, "store")
+	becomes(t, f.cluster, server, ofServer, v1alpha1.ConditionSecretsReady, metav1.ConditionFalse, "spec.secrets[upstream]")
 	f.renewed(t)
 	f.unharmed(t, "the external store was down")
 	rules("get")
