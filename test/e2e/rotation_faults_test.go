@@ -21,7 +21,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
-	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 )
 
 // testbed is the cluster as processes of this machine.
@@ -233,7 +232,6 @@ func (f *fleet) replicaCutOff(t *testing.T, b testbed) {
 	must(t, err)
 	mend := b.cut(t, operator.Status.PodIP, replicas[0].Status.PodIP)
 	defer mend()
-	// The answer to what the operator knows already would be a minute old: something new has to be told.
 	before := f.ledger.rotations(f.clients)
 	for _, c := range f.clients {
 		f.askForKey(t, c)
@@ -251,7 +249,7 @@ func (f *fleet) replicaCutOff(t *testing.T, b testbed) {
 		}
 		return nil
 	})
-	t.Logf("every client had the new key %s after the replica could be reached (port %d)", took.Round(time.Second), gateconfig.StatusPort)
+	t.Logf("every client had the new key %s after the replica could be reached", took.Round(time.Second))
 	becomes(t, f.cluster, server, ofServer, v1alpha1.ConditionConfigurationInForce, metav1.ConditionTrue, "")
 	f.ready(t, f.clients[0])
 	f.unharmed(t, "the replica was reached again")
