@@ -3,6 +3,7 @@ module github.com/bartizan-dev/bartizan
 go 1.26.0
 
 require (
+	cel.dev/cel-go v0.32.0
 	github.com/cert-manager/cert-manager v1.21.2
 	github.com/external-secrets/external-secrets/apis v0.0.0-20260213133823-31b0c7c37342
 	github.com/go-json-experiment/json v0.0.0-20260820222146-c27c302e5fc3

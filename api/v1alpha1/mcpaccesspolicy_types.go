@@ -60,6 +60,7 @@ type ServerSelection struct {
 
 // AccessRule allows its subjects what it names.
 //
+// +kubebuilder:validation:XValidation:rule="!has(self.expression) || !has(self.methods)",message="expression is about calls of tools, prompts and resources: put methods into a rule of their own"
 // +kubebuilder:validation:XValidation:rule="has(self.tools) || has(self.prompts) || has(self.resources) || has(self.methods)",message="name at least one of tools, prompts, resources and methods"
 type AccessRule struct {
 	// subjects are who may.
@@ -101,9 +102,37 @@ type AccessRule struct {
 	// +listType=set
 	// +optional
 	Methods []string `json:"methods,omitempty"`
+	// expression is a further condition on each call, in CEL: true or false. It knows arguments, the call's arguments as a map,
+	// and name, that of the tool or prompt or the URI of the resource: arguments.namespace == "demo" && arguments.limit <= 100.
+	// A call for which it fails, because an argument is missing for example, is not allowed by the rule; nor is one with numbers
+	// beyond 2^53, or with arguments called __proto__, constructor or prototype.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	// +optional
+	Expression string `json:"expression,omitempty"`
+	// rate bounds how often each subject may use the rule at each replica. Beyond it another rule may allow the call; else the
+	// answer is 429.
+	// +optional
+	Rate *RuleRate `json:"rate,omitempty"`
 	// notAfter ends the rule by itself.
 	// +optional
 	NotAfter *metav1.Time `json:"notAfter,omitempty"`
+}
+
+// RuleRate bounds how often a rule may be used: a token bucket.
+type RuleRate struct {
+	// requests is how many requests are allowed at once, and come back in the time of per.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100000
+	// +required
+	Requests int32 `json:"requests,omitempty"`
+	// per is the time in which all requests come back.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,5}(h|m|s))+$') && duration(self) >= duration('1s') && duration(self) <= duration('24h')",message="rate.per must be between 1s and 24h, in h, m and s"
+	// +kubebuilder:default="1m"
+	// +optional
+	Per string `json:"per,omitempty"`
 }
 
 // SubjectType is a kind of subject.

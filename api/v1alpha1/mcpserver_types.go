@@ -116,6 +116,9 @@ type MCPServerSpec struct {
 	// +kubebuilder:default={}
 	// +optional
 	Limits *Limits `json:"limits,omitempty"`
+	// tools limits the server's tools, whatever the policies say.
+	// +optional
+	Tools *Tools `json:"tools,omitempty"`
 	// audit says what the gates' audit logs have of the arguments of calls.
 	// +optional
 	Audit *Audit `json:"audit,omitempty"`
@@ -300,6 +303,23 @@ type Limits struct {
 	// +kubebuilder:default=64
 	// +optional
 	Depth int32 `json:"depth,omitempty"`
+	// perClient bounds how often each client, or each subject of a token, may ask each replica. Beyond it the answer is 429.
+	// +optional
+	PerClient *ClientRate `json:"perClient,omitempty"`
+}
+
+// ClientRate bounds how often something may be asked for: a token bucket.
+type ClientRate struct {
+	// rps is how many requests a second are allowed in the long run.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100000
+	// +required
+	RPS int32 `json:"rps,omitempty"`
+	// burst is how many requests are allowed at once; as many as rps where it is absent.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100000
+	// +optional
+	Burst int32 `json:"burst,omitempty"`
 }
 
 // MCPServerStatus is what is, as the operator last saw it.

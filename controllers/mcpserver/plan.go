@@ -14,6 +14,7 @@ import (
 	"github.com/bartizan-dev/bartizan/controllers/internal/apply"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+	"github.com/bartizan-dev/bartizan/internal/policy"
 )
 
 // plan is what a reconcile is going to do. It follows from what was observed and from nothing else.
@@ -137,6 +138,9 @@ func restricted(o *observed, p manifests.Params, problems manifests.Problems) (p
 		current, err := gateconfig.Parse(o.gateSecret.Data[gateconfig.ConfigFile])
 		if err == nil {
 			next := gateconfig.Config{Clients: o.who.Clients, Policy: o.who.Policy, Authorities: o.who.Authorities, Status: o.status}
+			if forbidden := manifests.Forbidden(o.server); valid(forbidden) {
+				next.Policy.Forbidden = forbidden
+			}
 			if p.Gate, err = manifests.Seal(manifests.Restrict(current, next)); err != nil {
 				return plan{}, err
 			}
@@ -155,6 +159,12 @@ func restricted(o *observed, p manifests.Params, problems manifests.Problems) (p
 	var err error
 	made.surroundings, err = surroundingsOf(o, p, labels)
 	return made, err
+}
+
+// valid says whether the patterns are such that a gate obeys them.
+func valid(forbidden []string) bool {
+	_, err := policy.Forbid(forbidden)
+	return err == nil
 }
 
 // consent finds what is wrong with the ServiceAccount that the spec names: without the consent of whoever made it, an

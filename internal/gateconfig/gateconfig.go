@@ -130,6 +130,14 @@ type Limits struct {
 	RequestBytes int64 `json:"requestBytes"`
 	// Depth bounds the nesting of a request's JSON.
 	Depth int `json:"depth"`
+	// PerClient bounds how often each client may ask; zero for no bound.
+	PerClient ClientRate `json:"perClient,omitzero"`
+}
+
+// ClientRate is so many requests at once, and so many more in each second.
+type ClientRate struct {
+	RPS   int `json:"rps"`
+	Burst int `json:"burst"`
 }
 
 // Arguments says what the audit log has of the arguments of calls.

@@ -100,6 +100,9 @@ func (c *Config) validate() error {
 	if c.Limits.Depth <= 0 {
 		return errors.New("limits.depth: not positive")
 	}
+	if r := c.Limits.PerClient; r != (ClientRate{}) && (r.RPS <= 0 || r.Burst <= 0) {
+		return errors.New("limits.perClient: not a rate of at least one request")
+	}
 	if m := c.Authentication.APIKeys; m != Enabled && m != Disabled {
 		return errors.New("authentication.apiKeys: not Enabled or Disabled")
 	}

@@ -15,6 +15,8 @@ import (
 // Policy is the rules of one server, in the order of their ids.
 type Policy struct {
 	Rules []Rule `json:"rules,omitempty"`
+	// Forbidden are patterns over the names of tools that nobody may call, whatever the rules say, see Forbid.
+	Forbidden []string `json:"forbidden,omitempty"`
 }
 
 // Rule allows its subjects its targets until NotAfter.
@@ -35,9 +37,22 @@ type Rule struct {
 	Resources []string `json:"resources,omitempty"`
 	// Methods are further methods that have no target of their own, see Methods.
 	Methods []string `json:"methods,omitempty"`
+	// Expression is a condition on the call, in CEL, see NewExpression; empty for none.
+	Expression string `json:"expression,omitempty"`
+	// Rate bounds how often each subject may use the rule; zero for no bound.
+	Rate Rate `json:"rate,omitzero"`
 	// NotAfter ends the rule; zero means that it does not end.
 	NotAfter time.Time `json:"notAfter,omitzero"`
 }
+
+// Rate is so many requests at once, and so many more in each so many seconds.
+type Rate struct {
+	Requests   int `json:"requests"`
+	PerSeconds int `json:"perSeconds"`
+}
+
+// maxPerSeconds is the longest time that a Rate is about: a day.
+const maxPerSeconds = 24 * 60 * 60
 
 // maxID bounds the id of a rule, in bytes: it is repeated in every line of the audit log.
 const maxID = 512
@@ -99,6 +114,17 @@ func Validate(r Rule) error {
 	check("tools", r.Tools, Name)
 	check("prompts", r.Prompts, Name)
 	check("resources", r.Resources, URI)
+	if r.Expression != "" {
+		if _, err := NewExpression(r.Expression); err != nil {
+			errs = append(errs, fmt.Errorf("expression: %w", err))
+		}
+		if len(r.Methods) > 0 {
+			errs = append(errs, errors.New("expression: it is about calls of tools, prompts and resources: put methods into a rule of their own"))
+		}
+	}
+	if r.Rate != (Rate{}) && (r.Rate.Requests < 1 || r.Rate.PerSeconds < 1 || r.Rate.PerSeconds > maxPerSeconds) {
+		errs = append(errs, errors.New("rate: must be at least one request, in 1 second to 24 hours"))
+	}
 	for i, method := range r.Methods {
 		if field, ok := targeted[method]; ok {
 			errs = append(errs, fmt.Errorf("methods[%d]: %q is allowed by its target: name that in %s", i, method, field))

@@ -54,6 +54,12 @@ var rules = []struct {
 	{"environment variable twice", "server", `spec: {env: [{name: A, value: a}, {name: A, value: b}]}`, []string{
 		`spec.env[1]: Duplicate value: {"name":"A"}`,
 	}},
+	{"expression about methods", "policy", `spec: {rules: [{subjects: [{type: MCPClient, mcpClient: {namespace: a, name: b}}], methods: [logging/setLevel], expression: 'true'}]}`, []string{
+		`spec.rules[0]: Invalid value: expression is about calls of tools, prompts and resources: put methods into a rule of their own`,
+	}},
+	{"rate over more than a day", "policy", `spec: {rules: [{subjects: [{type: MCPClient, mcpClient: {namespace: a, name: b}}], tools: [a], rate: {requests: 1, per: 25h}}]}`, []string{
+		`spec.rules[0].rate.per: Invalid value: "25h": rate.per must be between 1s and 24h, in h, m and s`,
+	}},
 	{"redaction of what is not shown", "server", `spec: {audit: {redact: [iban]}}`, []string{
 		`spec.audit: Invalid value: audit.redact is for arguments: Full; otherwise no argument is shown`,
 	}},

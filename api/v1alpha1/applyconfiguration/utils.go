@@ -46,6 +46,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ClientKeySourceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ClientKeyStore"):
 		return &apiv1alpha1.ClientKeyStoreApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ClientRate"):
+		return &apiv1alpha1.ClientRateApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ClientServerStatus"):
 		return &apiv1alpha1.ClientServerStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ConfigMapKeyRef"):
@@ -106,6 +108,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.RemoteRefApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RotationSchedule"):
 		return &apiv1alpha1.RotationScheduleApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RuleRate"):
+		return &apiv1alpha1.RuleRateApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SecretData"):
 		return &apiv1alpha1.SecretDataApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SecretGroup"):
@@ -120,6 +124,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.SubjectApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("TLS"):
 		return &apiv1alpha1.TLSApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Tools"):
+		return &apiv1alpha1.ToolsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Transport"):
 		return &apiv1alpha1.TransportApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Volume"):

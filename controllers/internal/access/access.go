@@ -6,6 +6,7 @@
 package access
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -116,7 +117,22 @@ func compile(p *v1alpha1.MCPAccessPolicy, index int, clients []string) policy.Ru
 		Resources: sortedSet(rule.Resources),
 		Methods:   sortedSet(rule.Methods),
 		NotAfter:  notAfter(rule),
+
+		Expression: rule.Expression,
+		Rate:       rate(rule),
 	}
+}
+
+// rate is zero for a rule without one. A time that is none makes a rate that policy.Validate refuses.
+func rate(rule *v1alpha1.AccessRule) policy.Rate {
+	if rule.Rate == nil {
+		return policy.Rate{}
+	}
+	per, err := time.ParseDuration(cmp.Or(rule.Rate.Per, "1m"))
+	if err != nil {
+		per = 0
+	}
+	return policy.Rate{Requests: int(rule.Rate.Requests), PerSeconds: int(per / time.Second)}
 }
 
 // sortedSet keeps the output the same when somebody only reorders a set.

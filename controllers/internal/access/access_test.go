@@ -95,6 +95,8 @@ func TestConsent(t *testing.T) {
 	invalid := grants.DeepCopy()
 	invalid.Spec.Rules = append(invalid.Spec.Rules, rule("apps/other"))
 	invalid.Spec.Rules[1].Methods = []string{"tools/call"}
+	untyped := grants.DeepCopy()
+	untyped.Spec.Rules[0].Expression = "arguments.name"
 	labelled := grants.DeepCopy()
 	labelled.Spec.Servers = v1alpha1.ServerSelection{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"tier": "one"}}}
 	everything := grants.DeepCopy()
@@ -128,6 +130,7 @@ func TestConsent(t *testing.T) {
 		{name: "the rule has expired", client: names, policy: *expired},
 		{name: "the rule will expire", client: names, policy: *limited, granted: true, next: now.Add(time.Hour)},
 		{name: "another rule of the policy is invalid", client: names, policy: *invalid, problems: 1},
+		{name: "the rule's expression is none", client: names, policy: *untyped, problems: 1},
 		{name: "selected by label", client: names, policy: *labelled, granted: true},
 		{name: "all are selected", client: names, policy: *everything, granted: true},
 		{name: "another label", client: names, policy: *otherLabel},

@@ -57,6 +57,24 @@ func audit(s *v1alpha1.MCPServer) gateconfig.Audit {
 	return gateconfig.Audit{Arguments: gateconfig.Arguments(spec.Arguments), Redact: redact}
 }
 
+// Forbidden are the tools that nobody may call.
+func Forbidden(s *v1alpha1.MCPServer) []string {
+	if s.Spec.Tools == nil {
+		return nil
+	}
+	forbidden := slices.Clone(s.Spec.Tools.Forbidden)
+	slices.Sort(forbidden)
+	return forbidden
+}
+
+func perClient(s *v1alpha1.MCPServer) gateconfig.ClientRate {
+	if s.Spec.Limits == nil || s.Spec.Limits.PerClient == nil {
+		return gateconfig.ClientRate{}
+	}
+	spec := s.Spec.Limits.PerClient
+	return gateconfig.ClientRate{RPS: int(spec.RPS), Burst: int(cmp.Or(spec.Burst, spec.RPS))}
+}
+
 // tlsSpec is the spec's part about the serving certificate, with its defaults.
 func tlsSpec(s *v1alpha1.MCPServer) v1alpha1.TLS {
 	var spec v1alpha1.TLS

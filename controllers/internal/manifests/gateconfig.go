@@ -28,6 +28,8 @@ func GateConfig(server *v1alpha1.MCPServer, clusterDomain string, who access.Res
 	if err != nil {
 		return gateconfig.Config{}, fmt.Errorf("MCPServer %s/%s: spec.limits.requestBytes is not a quantity; write one such as 4Mi", server.Namespace, server.Name)
 	}
+	rules := who.Policy
+	rules.Forbidden = Forbidden(server)
 	return gateconfig.Config{
 		Server: gateconfig.Object{Namespace: server.Namespace, Name: server.Name},
 		Endpoint: gateconfig.Endpoint{
@@ -42,13 +44,13 @@ func GateConfig(server *v1alpha1.MCPServer, clusterDomain string, who access.Res
 			Sessions:    gateconfig.Sessions(sessions(server)),
 			MinRevision: minRevision(server),
 		},
-		Limits:         gateconfig.Limits{RequestBytes: bytes.Value(), Depth: depth(server)},
+		Limits:         gateconfig.Limits{RequestBytes: bytes.Value(), Depth: depth(server), PerClient: perClient(server)},
 		Authentication: authentication(server),
 		Authorities:    who.Authorities,
 		Status:         status,
 		Clients:        who.Clients,
 		Audit:          audit(server),
-		Policy:         who.Policy,
+		Policy:         rules,
 	}, nil
 }
 

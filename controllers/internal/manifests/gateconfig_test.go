@@ -166,6 +166,27 @@ func TestRestrict(t *testing.T) {
 	if _, err := Seal(got); err != nil {
 		t.Error(err)
 	}
+	// Conditions, rates and what is forbidden only ever get tighter.
+	conditional, tighter := current, current
+	with := func(r policy.Rule, expression string, rate policy.Rate) policy.Policy {
+		r.Expression, r.Rate = expression, rate
+		return policy.Policy{Rules: []policy.Rule{r}, Forbidden: []string{expression}}
+	}
+	conditional.Policy = with(current.Policy.Rules[0], "name == 'a'", policy.Rate{Requests: 5, PerSeconds: 60})
+	tighter.Policy = with(current.Policy.Rules[0], "name == 'b'", policy.Rate{Requests: 9, PerSeconds: 600})
+	rule := Restrict(conditional, tighter).Policy.Rules[0]
+	if want := (policy.Rate{Requests: 9, PerSeconds: 600}); rule.Expression != "(name == 'a') && (name == 'b')" || rule.Rate != want {
+		t.Errorf("got %+v", rule)
+	}
+	if rule := Restrict(current, tighter).Policy.Rules[0]; rule.Expression != "name == 'b'" || rule.Rate.Requests != 9 {
+		t.Errorf("a new condition: %+v", rule)
+	}
+	if rule := Restrict(tighter, current).Policy.Rules[0]; rule.Expression != "name == 'b'" || rule.Rate.Requests != 9 {
+		t.Errorf("a condition that is gone: %+v", rule)
+	}
+	if forbidden := Restrict(conditional, tighter).Policy.Forbidden; len(forbidden) != 2 {
+		t.Errorf("forbidden: %q", forbidden)
+	}
 	if diff := cmp.Diff(current, Restrict(current, current)); diff != "" {
 		t.Errorf("nothing changes, and yet (-want +got):\n%s", diff)
 	}

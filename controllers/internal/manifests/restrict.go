@@ -1,6 +1,7 @@
 package manifests
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -23,7 +24,7 @@ func Restrict(current, next gateconfig.Config) gateconfig.Config {
 	c.Clients = slices.DeleteFunc(slices.Clone(next.Clients), func(client gateconfig.Client) bool {
 		return !slices.ContainsFunc(current.Clients, func(known gateconfig.Client) bool { return known.Object == client.Object })
 	})
-	c.Policy = policy.Policy{}
+	c.Policy = policy.Policy{Forbidden: either(current.Policy.Forbidden, next.Policy.Forbidden)}
 	for _, rule := range current.Policy.Rules {
 		i := slices.IndexFunc(next.Policy.Rules, func(wanted policy.Rule) bool { return wanted.ID == rule.ID })
 		if i < 0 {
@@ -46,9 +47,37 @@ func common(a, b policy.Rule) (policy.Rule, bool) {
 		Resources: both(a.Resources, b.Resources),
 		Methods:   both(a.Methods, b.Methods),
 		NotAfter:  sooner(a.NotAfter, b.NotAfter),
+
+		Expression: cmp.Or(a.Expression, b.Expression),
+		Rate:       slower(a.Rate, b.Rate),
+	}
+	if a.Expression != "" && b.Expression != "" && a.Expression != b.Expression {
+		// Both conditions together may be too long for one; then the rule waits for a spec without problems.
+		rule.Expression = "(" + a.Expression + ") && (" + b.Expression + ")"
+		if _, err := policy.NewExpression(rule.Expression); err != nil {
+			return policy.Rule{}, false
+		}
 	}
 	targets := len(rule.Tools) + len(rule.Prompts) + len(rule.Resources) + len(rule.Methods)
 	return rule, len(rule.Clients) > 0 && targets > 0
+}
+
+// slower is the rate that allows less; zero is no bound.
+func slower(a, b policy.Rate) policy.Rate {
+	switch {
+	case a == policy.Rate{}:
+		return b
+	case b == policy.Rate{}, a.Requests*b.PerSeconds <= b.Requests*a.PerSeconds:
+		return a
+	}
+	return b
+}
+
+// either are the strings of a and of b, sorted.
+func either(a, b []string) []string {
+	together := slices.Concat(a, b)
+	slices.Sort(together)
+	return slices.Compact(together)
 }
 
 // both are the strings of a that are in b too.

@@ -22,6 +22,7 @@ import (
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+	"github.com/bartizan-dev/bartizan/internal/policy"
 )
 
 // Options are what the organisation allows.
@@ -389,5 +390,11 @@ func (f *finder) limits() {
 	}
 	if d := depth(f.server); d < 8 || d > 1000 {
 		f.add(ReasonLimitsInvalid, "spec.limits.depth", "%d is not between 8 and 1000", d)
+	}
+	if rate := perClient(f.server); f.server.Spec.Limits != nil && f.server.Spec.Limits.PerClient != nil && (rate.RPS < 1 || rate.Burst < 1) {
+		f.add(ReasonLimitsInvalid, "spec.limits.perClient", "rps and burst must be at least 1")
+	}
+	if _, err := policy.Forbid(Forbidden(f.server)); err != nil {
+		f.add(ReasonLimitsInvalid, "spec.tools.forbidden", "%v", err)
 	}
 }

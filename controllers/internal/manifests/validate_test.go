@@ -94,6 +94,8 @@ func TestValidate(t *testing.T) {
 			s.Spec.KubernetesAccess = &v1alpha1.KubernetesAccess{Rules: []rbac.PolicyRule{{NonResourceURLs: []string{"/metrics"}, Verbs: []string{"get"}}}}
 		}, ReasonRightsNotGrantable, ""},
 		"no rights at all": {func(s *v1alpha1.MCPServer) { s.Spec.KubernetesAccess = &v1alpha1.KubernetesAccess{} }, ReasonRightsNotGrantable, ""},
+		"rate of clients":  {func(s *v1alpha1.MCPServer) { s.Spec.Limits = &v1alpha1.Limits{PerClient: &v1alpha1.ClientRate{}} }, ReasonLimitsInvalid, ""},
+		"forbidden":        {func(s *v1alpha1.MCPServer) { s.Spec.Tools = &v1alpha1.Tools{Forbidden: []string{"a[b]"}} }, ReasonLimitsInvalid, ""},
 		"request bytes":    {func(s *v1alpha1.MCPServer) { s.Spec.Limits = &v1alpha1.Limits{RequestBytes: "1Gi"} }, ReasonLimitsInvalid, ""},
 		"requests above limits": {func(s *v1alpha1.MCPServer) {
 			s.Spec.Resources = &core.ResourceRequirements{

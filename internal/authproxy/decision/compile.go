@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/bartizan-dev/bartizan/internal/authproxy/limit"
 	"github.com/bartizan-dev/bartizan/internal/policy"
 )
 
@@ -13,6 +14,8 @@ type Table struct {
 	// holders are the rules for holders of tokens.
 	holders []*compiled
 	memory  memory
+	// forbidden are the tools that nobody may call.
+	forbidden *policy.Forbidden
 }
 
 // Grants is what one client may do. A nil Grants allows nothing.
@@ -25,6 +28,10 @@ type Grants struct {
 	methods   map[string][]*rule
 	// has are the scopes of the caller's token.
 	has scopes
+	// forbidden are the tools that nobody may call.
+	forbidden *policy.Forbidden
+	// conditional says that a rule has an expression, so that a verdict needs the arguments.
+	conditional bool
 }
 
 // rule is the part of a policy's rule that a verdict needs.
@@ -33,6 +40,9 @@ type rule struct {
 	notAfter time.Time
 	// scopes are those that the caller's token must have.
 	scopes []string
+	// expression is a condition on the call, nil for none; rate bounds how often a caller may use the rule.
+	expression *policy.Expression
+	rate       limit.Rate
 }
 
 func (r *rule) live(now time.Time) bool { return r.notAfter.IsZero() || now.Before(r.notAfter) }
@@ -62,27 +72,33 @@ func (s *set) add(p *policy.Pattern, r *rule) {
 	s.exact[p.String()] = append(s.exact[p.String()], r)
 }
 
-// find returns a live rule that allows the name, or nil. One whose scopes the caller has comes before one that asks for
-// more.
-func (s *set) find(name string, now time.Time, has scopes) *rule {
+// find returns a live rule that allows the name to the trial, or nil. One whose scopes the caller has comes before one that
+// asks for more.
+func (s *set) find(name string, now time.Time, has scopes, t *trial) *rule {
 	var more *rule
 	for _, r := range s.exact[name] {
 		if !r.live(now) {
 			continue
 		}
-		if has.all(r.scopes) {
+		enough := has.all(r.scopes)
+		if (!enough && more != nil) || !t.accepts(r, name, enough) {
+			continue
+		}
+		if enough {
 			return r
 		}
-		if more == nil {
-			more = r
-		}
+		more = r
 	}
 	for i := range s.patterns {
 		g := &s.patterns[i]
-		if !g.rule.live(now) || (more != nil && !has.all(g.rule.scopes)) || !g.pattern.Match(name) {
+		if !g.rule.live(now) {
 			continue
 		}
-		if has.all(g.rule.scopes) {
+		enough := has.all(g.rule.scopes)
+		if (!enough && more != nil) || !g.pattern.Match(name) || !t.accepts(g.rule, name, enough) {
+			continue
+		}
+		if enough {
 			return g.rule
 		}
 		more = g.rule
@@ -93,7 +109,11 @@ func (s *set) find(name string, now time.Time, has scopes) *rule {
 // Compile checks and compiles a policy. Its errors name the rule and the field. A policy with one bad rule is refused
 // as a whole.
 func Compile(p policy.Policy) (*Table, error) {
-	t := &Table{clients: map[string]*Grants{}}
+	forbidden, err := policy.Forbid(p.Forbidden)
+	if err != nil {
+		return nil, fmt.Errorf("forbidden: %w", err)
+	}
+	t := &Table{clients: map[string]*Grants{}, forbidden: &forbidden}
 	ids := map[string]bool{}
 	for i := range p.Rules {
 		written := p.Rules[i]
@@ -120,7 +140,13 @@ type compiled struct {
 
 func (t *Table) add(written *policy.Rule) error {
 	c := &compiled{rule: &rule{id: written.ID, notAfter: written.NotAfter, scopes: written.Scopes}, written: written}
+	c.rate = limit.Rate{Burst: written.Rate.Requests, Requests: written.Rate.Requests, Per: time.Duration(written.Rate.PerSeconds) * time.Second}
 	var err error
+	if written.Expression != "" {
+		if c.expression, err = policy.NewExpression(written.Expression); err != nil {
+			return err
+		}
+	}
 	if c.tools, err = compile(written.Tools, policy.Name); err != nil {
 		return err
 	}
@@ -140,7 +166,7 @@ func (t *Table) add(written *policy.Rule) error {
 		}
 		seen[client] = true
 		if t.clients[client] == nil {
-			t.clients[client] = &Grants{methods: map[string][]*rule{}}
+			t.clients[client] = &Grants{methods: map[string][]*rule{}, forbidden: t.forbidden}
 		}
 		t.clients[client].add(c)
 	}
@@ -150,6 +176,7 @@ func (t *Table) add(written *policy.Rule) error {
 func (g *Grants) add(c *compiled) {
 	g.compiled = append(g.compiled, c)
 	g.rules = append(g.rules, c.rule)
+	g.conditional = g.conditional || c.expression != nil
 	for _, p := range c.tools {
 		g.tools.add(p, c.rule)
 	}

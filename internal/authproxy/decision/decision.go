@@ -18,6 +18,8 @@ type Decision struct {
 	Rule string
 	// Reason is one of the Reasons; empty when allowed.
 	Reason string
+	// Wait is after how long the rate allows the call, for ReasonRate.
+	Wait time.Duration
 	// Scopes are all that the rules ask for which would allow it, in RFC 6749's form; only with ReasonScope.
 	Scopes string
 }
@@ -36,6 +38,14 @@ const (
 	ReasonTool     = "tool"
 	ReasonPrompt   = "prompt"
 	ReasonResource = "resource"
+	// ReasonForbidden: nobody may call the tool, whatever the rules say.
+	ReasonForbidden = "forbidden"
+	// ReasonExpression: rules allow the target, but the condition of none of them holds for the call.
+	ReasonExpression = "expression"
+	// ReasonArguments: a condition is to be judged, and the arguments are not such that every program reads them alike.
+	ReasonArguments = "arguments"
+	// ReasonRate: rules allow the call, but not so soon after others.
+	ReasonRate = "rate"
 	// ReasonURI: the URI is refused whatever the rules say, see policy.ValidURI.
 	ReasonURI = "uri"
 	// ReasonNoTarget: the message does not name what the method is about.
@@ -97,7 +107,9 @@ var methods = map[string]method{
 
 // Decide judges a message at a time. A Response is allowed to a client with a live rule; that it belongs to the client's
 // session is for the session to say.
-func (g *Grants) Decide(m *message.Message, now time.Time) Decision {
+//
+// The meter counts for rules that have a rate; nil stands for one that never refuses, as for a call that was counted before.
+func (g *Grants) Decide(m *message.Message, now time.Time, meter Meter) Decision {
 	if g == nil {
 		return deny(ReasonNoRule)
 	}
@@ -126,23 +138,29 @@ func (g *Grants) Decide(m *message.Message, now time.Time) Decision {
 	case byBaseline:
 		return Decision{Allowed: true}
 	case byMethod:
-		return g.method(m.Method, now)
+		return g.method(m.Method, now, meter)
 	case byTarget, byTargets:
 		if len(m.Targets) == 0 && known.judge == byTarget {
 			return deny(ReasonNoTarget)
 		}
-		return g.targets(m.Targets, now)
+		t := trial{message: m, now: now, meter: meter}
+		return g.targets(&t)
 	}
 	return deny(ReasonUnknownMethod)
 }
 
 // method allows when a rule names the method.
-func (g *Grants) method(name string, now time.Time) Decision {
+func (g *Grants) method(name string, now time.Time, meter Meter) Decision {
 	verdict := deny(ReasonMethod)
+	t := trial{now: now, meter: meter}
 	for _, r := range g.methods[name] {
 		switch {
 		case !r.live(now):
 		case g.has.all(r.scopes):
+			if !t.takes(r) {
+				verdict = t.refusal(ReasonMethod)
+				continue
+			}
 			return Decision{Allowed: true, Rule: r.id}
 		case verdict.Reason == ReasonMethod:
 			verdict = more(r.scopes)
@@ -152,14 +170,14 @@ func (g *Grants) method(name string, now time.Time) Decision {
 }
 
 // targets allows when every target is allowed.
-func (g *Grants) targets(targets []message.Target, now time.Time) Decision {
+func (g *Grants) targets(t *trial) Decision {
 	verdict := Decision{Allowed: true}
 	var needed []string
 	enough := true
-	for i, target := range targets {
-		r, reason := g.target(target, now)
+	for i, target := range t.message.Targets {
+		r, reason := g.target(target, t.now, t)
 		if r == nil {
-			return deny(reason)
+			return t.refusal(reason)
 		}
 		if i == 0 {
 			verdict.Rule = r.id
@@ -179,19 +197,23 @@ func more(needed []string) Decision {
 	return Decision{Reason: ReasonScope, Scopes: strings.Join(slices.Compact(needed), " ")}
 }
 
-func (g *Grants) target(target message.Target, now time.Time) (r *rule, reason string) {
+// target finds the rule that allows a target to a trial. Without a trial it says what may be allowed to some call.
+func (g *Grants) target(target message.Target, now time.Time, t *trial) (r *rule, reason string) {
 	switch target.Kind {
 	case message.Tool:
-		return g.tools.find(target.Name, now, g.has), ReasonTool
+		if g.forbidden.Has(target.Name) {
+			return nil, ReasonForbidden
+		}
+		return g.tools.find(target.Name, now, g.has, t), ReasonTool
 	case message.Prompt:
-		return g.prompts.find(target.Name, now, g.has), ReasonPrompt
+		return g.prompts.find(target.Name, now, g.has, t), ReasonPrompt
 	case message.Resource:
 		if policy.ValidURI(target.Name) != nil {
 			return nil, ReasonURI
 		}
-		return g.resources.find(target.Name, now, g.has), ReasonResource
+		return g.resources.find(target.Name, now, g.has, t), ReasonResource
 	case message.Template:
-		t, err := policy.ParseTemplate(target.Name)
+		template, err := policy.ParseTemplate(target.Name)
 		if err != nil {
 			return nil, ReasonURI
 		}
@@ -199,10 +221,15 @@ func (g *Grants) target(target message.Target, now time.Time) (r *rule, reason s
 		var found *rule
 		for i := range g.resources.patterns {
 			p := &g.resources.patterns[i]
-			if p.rule.live(now) && p.pattern.Covers(t) && (found == nil || g.has.all(p.rule.scopes)) {
-				if found = p.rule; g.has.all(found.scopes) {
-					break
-				}
+			if !p.rule.live(now) || !p.pattern.Covers(template) {
+				continue
+			}
+			enough := g.has.all(p.rule.scopes)
+			if (!enough && found != nil) || !t.accepts(p.rule, target.Name, enough) {
+				continue
+			}
+			if found = p.rule; enough {
+				break
 			}
 		}
 		return found, ReasonResource
@@ -248,7 +275,7 @@ func (g *Grants) may(target message.Target, now time.Time) bool {
 	if g == nil {
 		return false
 	}
-	r, _ := g.target(target, now)
+	r, _ := g.target(target, now, nil)
 	return r != nil
 }
 

@@ -75,7 +75,7 @@ func TestDecide(t *testing.T) {
 		{"a/gone", modernRequest("tools/list"), deny(ReasonExpired)}, {"a/gone", modernRequest("tools/call", tool("drop")), deny(ReasonExpired)}, {"a/gone", &message.Message{Kind: message.Response}, deny(ReasonExpired)},
 		{"a/nobody", legacyRequest("ping"), deny(ReasonNoRule)}, {"", legacyRequest("ping"), deny(ReasonNoRule)}, {"b/bot", modernRequest("tools/call", tool("list")), deny(ReasonNoRule)}, {"a/Bot", modernRequest("tools/call", tool("list")), deny(ReasonNoRule)},
 	} {
-		if got := table(t).For(tc.client).Decide(tc.m, now); got != tc.want {
+		if got := table(t).For(tc.client).Decide(tc.m, now, nil); got != tc.want {
 			t.Errorf("%s %s %v: %+v, want %+v", tc.client, tc.m.Method, tc.m.Targets, got, tc.want)
 		}
 	}
@@ -190,7 +190,7 @@ func BenchmarkDecide(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				g.Decide(m, now)
+				g.Decide(m, now, nil)
 			}
 		})
 	}

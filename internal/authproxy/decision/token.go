@@ -57,7 +57,7 @@ func (m *Match) For(client string) *Grants {
 	if g, ok := t.memory.get(at); ok {
 		return g
 	}
-	g := &Grants{methods: map[string][]*rule{}, has: m.scopes}
+	g := &Grants{methods: map[string][]*rule{}, has: m.scopes, forbidden: t.forbidden}
 	if own := t.clients[client]; own != nil {
 		for _, c := range own.compiled {
 			g.add(c)

@@ -79,12 +79,12 @@ func TestDecideForHolders(t *testing.T) {
 		{person{"corp", "carol"}, nil, "", call("read"), deny(ReasonExpired)},
 	} {
 		for range 2 { // the second time from memory
-			if got := table.Match(test.who, test.scopes).For(test.client).Decide(test.m, now); got != test.want {
+			if got := table.Match(test.who, test.scopes).For(test.client).Decide(test.m, now, nil); got != test.want {
 				t.Errorf("%v %v %q %v: %+v, want %+v", test.who, test.scopes, test.client, test.m.Targets, got, test.want)
 			}
 		}
 	}
-	if got := table.For("a/bot").Decide(call("delegated"), now); got != deny(ReasonTool) {
+	if got := table.For("a/bot").Decide(call("delegated"), now, nil); got != deny(ReasonTool) {
 		t.Errorf("an actor alone: %+v", got)
 	}
 	if g := table.Match(alice, nil).For(""); !g.MayTool("write", now) || g.MayTool("delegated", now) {
@@ -114,7 +114,7 @@ func TestManyHolders(t *testing.T) {
 				}
 				g := table.Match(person{"corp", "all"}, has).For("")
 				i := kind % 12
-				if got := g.Decide(modernRequest("tools/call", tool(fmt.Sprintf("t%d", i))), time.Now()).Allowed; got != (kind&(1<<i) != 0) {
+				if got := g.Decide(modernRequest("tools/call", tool(fmt.Sprintf("t%d", i))), time.Now(), nil).Allowed; got != (kind&(1<<i) != 0) {
 					t.Errorf("with %v tool %d: %t", has, i, got)
 				}
 			}

@@ -37,6 +37,8 @@ type exchange struct {
 	grants    *decision.Grants
 	// message is nil for GET and DELETE, and until it is judged to be one.
 	message *message.Message
+	// judged is the message as far as another verdict needs it, for as long as it is answered.
+	judged *message.Message
 	// id is the raw token of the request's id, known even of some messages that are refused; nil without one.
 	id []byte
 	// session is the server's own session; the zero Session without one.
@@ -81,6 +83,9 @@ func (x *exchange) serve() {
 	if !x.authenticate() {
 		return
 	}
+	if !x.withinRate() {
+		return
+	}
 	if x.slot = x.gate.requests.Take(x.principal.Name()); !x.slot {
 		x.refuse(audit.Refused, errBusy)
 		return
@@ -101,8 +106,12 @@ func (x *exchange) serve() {
 	verdict := x.decide(x.config, time.Now())
 	x.record.Rule = verdict.Rule
 	if !verdict.Allowed {
-		if verdict.Reason == decision.ReasonScope {
+		switch verdict.Reason {
+		case decision.ReasonScope:
 			x.challengeScopes(verdict.Scopes)
+		case decision.ReasonRate:
+			x.gate.metrics.Throttled("rule")
+			x.retryAfter(verdict.Wait)
 		}
 		x.refuse(audit.Denied, denied(verdict))
 		return
@@ -143,7 +152,21 @@ func (x *exchange) forget() {
 	x.id = bytes.Clone(x.id)
 	x.message.ID = x.id
 	x.message.Body, x.message.Arguments, x.message.Cancels = nil, nil, nil
-	x.body.Release()
+	if x.judged == x.message || x.judged == nil || x.body.Grow(int64(len(x.judged.Arguments))) != nil {
+		x.body.Release()
+	}
+}
+
+// remember keeps what a verdict about the message needs, should the policy change while it is answered.
+func (x *exchange) remember() {
+	x.judged = x.message
+	if x.message == nil || len(x.message.Arguments) == 0 || !x.grants.Conditional() {
+		return
+	}
+	judged := *x.message
+	judged.ID, judged.Body, judged.Cancels = nil, nil, nil
+	judged.Arguments = bytes.Clone(judged.Arguments)
+	x.judged = &judged
 }
 
 func (x *exchange) authenticate() bool {
@@ -152,7 +175,11 @@ func (x *exchange) authenticate() bool {
 		x.w.Header().Set("Connection", "close")
 	}
 	if failure != "" {
-		x.refuse(audit.Unauthenticated, x.unauthenticated(failure))
+		refusal := x.failedLogin(failure)
+		if refusal == nil {
+			refusal = x.unauthenticated(failure)
+		}
+		x.refuse(audit.Unauthenticated, refusal)
 		return false
 	}
 	x.principal = principal
@@ -198,6 +225,17 @@ func (x *exchange) readMessage() *message.Error {
 	x.recordArguments()
 	x.forward, refusal = read.CheckHeaders(x.r.Header, x.config.Upstream.MinRevision)
 	return refusal
+}
+
+// revision is the one that the message is in, as far as it is known.
+func (x *exchange) revision() gateconfig.Revision {
+	if x.message != nil && x.message.Modern() {
+		return x.message.Revision
+	}
+	if x.session.Revision != "" {
+		return x.session.Revision
+	}
+	return gateconfig.Revision(x.r.Header.Get(message.HeaderRevision))
 }
 
 // recordArguments puts into the audit record what the server's owner wants there of the arguments.
@@ -276,16 +314,16 @@ func (x *exchange) resume(opened session.Session) *message.Error {
 // decide judges the request by a generation of the configuration.
 func (x *exchange) decide(g *config.Generation, now time.Time) decision.Decision {
 	x.grants = x.principal.Grants(g)
-	return decide(g, x.principal, x.message, now)
+	return decide(g, x.principal, x.message, now, x)
 }
 
-func decide(g *config.Generation, p identity.Principal, m *message.Message, now time.Time) decision.Decision {
+func decide(g *config.Generation, p identity.Principal, m *message.Message, now time.Time, meter decision.Meter) decision.Decision {
 	grants := p.Grants(g)
 	if m == nil {
 		// GET and DELETE act on the session alone, like the methods that every client with a live rule may use.
 		m = &message.Message{Kind: message.Request, Method: "ping"}
 	}
-	return grants.Decide(m, now)
+	return grants.Decide(m, now, meter)
 }
 
 // pass sends the request to the server and passes its answer on.
@@ -294,6 +332,7 @@ func (x *exchange) pass() {
 	ctx, cancel := context.WithCancelCause(x.gate.life)
 	defer cancel(nil)
 	defer x.gate.follow(x, cancel)()
+	x.remember()
 	go x.watch(ctx, cancel)
 	if x.principal.KeyID != "" && !x.standing() {
 		defer x.gate.usage.Open(x.principal.KeyID)()

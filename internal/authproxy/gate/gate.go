@@ -76,6 +76,10 @@ type Gate struct {
 	connections *listener.Connections
 	requests    *limit.Slots
 	held        *limit.Bytes
+	// clients and rules are the rates of clients and of rules; failures count failed logins by source.
+	clients  *limit.Rates[string]
+	rules    *limit.Rates[ruleUse]
+	failures *limit.Failures
 	// life ends with the gate, and every call with it.
 	life context.Context
 	end  context.CancelFunc
@@ -116,6 +120,9 @@ func New(options Options) (*Gate, error) {
 		connections: listener.NewConnections(options.Bounds.Connections),
 		requests:    limit.NewSlots(options.Bounds.Requests, options.Bounds.ClientRequests),
 		held:        limit.NewBytes(options.Bounds.Held),
+		clients:     limit.NewRates[string](),
+		rules:       limit.NewRates[ruleUse](),
+		failures:    limit.NewFailures(time.Now()),
 	}
 	g.life, g.end = context.WithCancel(context.Background())
 	g.store = config.NewStore(options.ConfigDirectory, options.Server, g.loaded)
@@ -124,6 +131,7 @@ func New(options Options) (*Gate, error) {
 	}
 	g.log = audit.NewLog(audit.Options{Sink: options.Audit, Server: options.Server.Namespace + "/" + options.Server.Name, Boot: g.boot,
 		Remember: g.rememberHead})
+	g.metrics.Audit(g.log)
 	return g, nil
 }
 
@@ -139,7 +147,7 @@ func (g *Gate) address(generation *config.Generation) string {
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer g.metrics.Began()()
 	x := newExchange(g, w, r)
-	defer func() { g.metrics.Answered(&x.record, time.Since(x.record.Time)) }()
+	defer func() { g.metrics.Answered(&x.record, x.revision(), time.Since(x.record.Time)) }()
 	defer x.recover()
 	defer x.release()
 	if g.drain.Draining() {

@@ -17,6 +17,7 @@ const (
 	codeUnauthenticated = -31401
 	codeDenied          = -31403
 	codeSession         = -31404
+	codeRate            = -31429
 	codeServer          = -31502
 	codeUnavailable     = -31503
 	codeUnknownMethod   = -32601
@@ -42,6 +43,8 @@ var (
 		Message: "MCP-Protocol-Version is not the revision that this session was begun with. Send that one, or initialize again."}
 	errBusy = &message.Error{Status: http.StatusServiceUnavailable, Code: codeUnavailable, Reason: "busy",
 		Message: "The gate has as much to do as it can take. Try again soon, with fewer or smaller requests at once."}
+	errRate = &message.Error{Status: http.StatusTooManyRequests, Code: codeRate, Reason: "client-rate",
+		Message: "This client asks more often than this server allows. Try again after the time that Retry-After says."}
 	errGone = &message.Error{Status: statusClientGone, Code: codeRefused, Reason: "client-gone",
 		Message: "The client went away."}
 	errDraining = &message.Error{Status: http.StatusServiceUnavailable, Code: codeUnavailable, Reason: "draining",
@@ -69,6 +72,15 @@ func denied(d decision.Decision) *message.Error {
 		e.Message = "No MCPAccessPolicy allows this client this prompt. Ask the server's owner for a rule that allows it."
 	case decision.ReasonResource:
 		e.Message = "No MCPAccessPolicy allows this client this resource. Ask the server's owner for a rule that allows it."
+	case decision.ReasonForbidden:
+		e.Message = "This tool may not be called by anybody here: the server's owner forbids it."
+	case decision.ReasonExpression:
+		e.Message = "No MCPAccessPolicy allows this client this call with these arguments. Ask the server's owner for a rule that allows it."
+	case decision.ReasonArguments:
+		e.Message = "The arguments cannot be judged: numbers must be within 2^53, and no member may be called __proto__, constructor or prototype."
+	case decision.ReasonRate:
+		e.Status, e.Code = http.StatusTooManyRequests, codeRate
+		e.Message = "The rule that allows this client this call allows it less often. Try again after the time that Retry-After says."
 	case decision.ReasonScope:
 		e.Message = "The token lacks a scope that this needs. Ask its issuer for one with the scopes that the WWW-Authenticate header names."
 	case decision.ReasonURI:

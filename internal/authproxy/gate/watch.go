@@ -43,7 +43,7 @@ func (x *exchange) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 			g, next := x.gate.store.Current()
 			now := time.Now()
 			p, failure := identity.Authenticate(x.r, g, now)
-			if failure != "" || p.Name() != x.principal.Name() || !decide(g, p, x.message, now).Allowed {
+			if failure != "" || p.Name() != x.principal.Name() || !decide(g, p, x.judged, now, nil).Allowed {
 				cancel(errRevoked)
 				return
 			}

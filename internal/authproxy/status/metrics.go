@@ -11,21 +11,24 @@ import (
 
 	"github.com/bartizan-dev/bartizan/internal/authproxy/audit"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/config"
+	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 )
 
 // Metrics are the gate's metrics. Every label has a bounded set of values; none is chosen by a caller.
 type Metrics struct {
-	registry *prometheus.Registry
-	requests *prometheus.CounterVec
-	duration *prometheus.HistogramVec
-	failures *prometheus.CounterVec
-	reasons  *prometheus.CounterVec
-	inFlight prometheus.Gauge
-	reloads  *prometheus.CounterVec
-	info     *prometheus.GaugeVec
-	loaded   prometheus.Gauge
-	notAfter prometheus.Gauge
-	foreign  prometheus.Gauge
+	registry  *prometheus.Registry
+	requests  *prometheus.CounterVec
+	duration  *prometheus.HistogramVec
+	failures  *prometheus.CounterVec
+	reasons   *prometheus.CounterVec
+	throttled *prometheus.CounterVec
+	operation *prometheus.HistogramVec
+	inFlight  prometheus.Gauge
+	reloads   *prometheus.CounterVec
+	info      *prometheus.GaugeVec
+	loaded    prometheus.Gauge
+	notAfter  prometheus.Gauge
+	foreign   prometheus.Gauge
 }
 
 // NewMetrics returns the gate's metrics in a registry of their own.
@@ -41,6 +44,11 @@ func NewMetrics(version string) *Metrics {
 			Help: "Requests without an accepted credential, by reason."}, []string{"reason"}),
 		reasons: prometheus.NewCounterVec(prometheus.CounterOpts{Name: ns + "refusals_total",
 			Help: "Requests denied, refused or failed, by reason."}, []string{"decision", "reason"}),
+		throttled: prometheus.NewCounterVec(prometheus.CounterOpts{Name: ns + "throttled_total",
+			Help: "Requests answered with 429, by the limit: client, rule, or failed-logins of one source."}, []string{"limit"}),
+		operation: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "mcp_server_operation_duration_seconds",
+			Help:    "Time from an MCP message's arrival to the end of its answer, as OpenTelemetry's MCP conventions define it.",
+			Buckets: []float64{.01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30, 60, 120, 300}}, []string{"mcp_method_name", "error_type", "mcp_protocol_version"}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: ns + "requests_in_flight",
 			Help: "Requests that are not fully answered, open streams among them."}),
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{Name: ns + "config_reloads_total",
@@ -57,10 +65,13 @@ func NewMetrics(version string) *Metrics {
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: ns + "build_info", Help: "1 for the version of the gate.",
 		ConstLabels: prometheus.Labels{"version": version}})
 	build.Set(1)
-	m.registry.MustRegister(m.requests, m.duration, m.failures, m.reasons, m.inFlight, m.reloads, m.info, m.loaded, m.notAfter,
+	m.registry.MustRegister(m.requests, m.duration, m.failures, m.reasons, m.throttled, m.operation, m.inFlight, m.reloads, m.info, m.loaded, m.notAfter,
 		m.foreign, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, result := range []string{"success", "failure"} {
 		m.reloads.WithLabelValues(result)
+	}
+	for _, limit := range []string{"client", "rule", "failed-logins"} {
+		m.throttled.WithLabelValues(limit)
 	}
 	return m
 }
@@ -71,9 +82,13 @@ func (m *Metrics) Began() (ended func()) {
 	return m.inFlight.Dec
 }
 
-// Answered counts an answered request. The reason is one of a closed list.
-func (m *Metrics) Answered(r *audit.Record, took time.Duration) {
+// Answered counts an answered request. The reason is one of a closed list; the revision is that of its message, empty where
+// none is known.
+func (m *Metrics) Answered(r *audit.Record, revision gateconfig.Revision, took time.Duration) {
 	decision := string(r.Decision)
+	if methods[r.Method] {
+		m.operation.WithLabelValues(r.Method, r.Reason, boundedRevision(revision)).Observe(took.Seconds())
+	}
 	m.requests.WithLabelValues(decision, boundedMethod(r.Method), strconv.Itoa(r.Status)).Inc()
 	m.duration.WithLabelValues(decision).Observe(took.Seconds())
 	switch r.Decision {
@@ -84,6 +99,22 @@ func (m *Metrics) Answered(r *audit.Record, took time.Duration) {
 		m.reasons.WithLabelValues(decision, r.Reason).Inc()
 	}
 }
+
+// Audit adds what the audit log counts.
+func (m *Metrics) Audit(log *audit.Log) {
+	const ns = "bartizan_gate_audit_"
+	for _, kind := range []audit.Kind{audit.KindRequest, audit.KindRepeated, audit.KindBoot, audit.KindGap} {
+		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: ns + "lines_total",
+			Help: "Lines written to the audit log, by kind.", ConstLabels: prometheus.Labels{"kind": string(kind)}},
+			func() float64 { return float64(log.Lines(kind)) }))
+	}
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: ns + "lost_lines_total",
+		Help: "Lines that could not be written to the audit log; their requests were not answered."},
+		func() float64 { return float64(log.Lost()) }))
+}
+
+// Throttled counts a request that came too soon: by its client's rate, its rule's, or after failed logins of its source.
+func (m *Metrics) Throttled(limit string) { m.throttled.WithLabelValues(limit).Inc() }
 
 // Cut counts an answer that was ended before its end.
 func (m *Metrics) Cut(reason string) { m.reasons.WithLabelValues("cut", reason).Inc() }
@@ -109,6 +140,15 @@ var methods = map[string]bool{
 	"resources/subscribe": true, "resources/unsubscribe": true, "completion/complete": true, "logging/setLevel": true,
 	"subscriptions/listen": true, "notifications/initialized": true, "notifications/cancelled": true,
 	"notifications/progress": true, "notifications/roots/list_changed": true,
+}
+
+// boundedRevision is a revision as a label: any that the gate does not speak counts as none.
+func boundedRevision(revision gateconfig.Revision) string {
+	switch revision {
+	case gateconfig.Revision20250618, gateconfig.Revision20251125, gateconfig.Revision20260728:
+		return string(revision)
+	}
+	return ""
 }
 
 func boundedMethod(method string) string {

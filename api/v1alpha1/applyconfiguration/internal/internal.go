@@ -35,6 +35,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.AccessRule
   map:
     fields:
+    - name: expression
+      type:
+        scalar: string
     - name: methods
       type:
         list:
@@ -50,6 +53,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             scalar: string
           elementRelationship: associative
+    - name: rate
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.RuleRate
     - name: resources
       type:
         list:
@@ -261,6 +267,15 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.ClientKeyStoreType
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.ClientKeyStoreType
   scalar: string
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.ClientRate
+  map:
+    fields:
+    - name: burst
+      type:
+        scalar: numeric
+    - name: rps
+      type:
+        scalar: numeric
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.ClientServerState
   scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.ClientServerStatus
@@ -416,6 +431,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
       default: 64
+    - name: perClient
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.ClientRate
     - name: requestBytes
       type:
         scalar: string
@@ -650,6 +668,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.TLS
       default: {}
+    - name: tools
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.Tools
     - name: transport
       type:
         namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.Transport
@@ -860,6 +881,16 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.RotationScheduleType
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.RotationScheduleType
   scalar: string
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.RuleRate
+  map:
+    fields:
+    - name: per
+      type:
+        scalar: string
+      default: 1m
+    - name: requests
+      type:
+        scalar: numeric
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.SecretData
   map:
     fields:
@@ -957,6 +988,15 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: string
       default: 8h
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.Tools
+  map:
+    fields:
+    - name: forbidden
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.Transport
   map:
     fields:

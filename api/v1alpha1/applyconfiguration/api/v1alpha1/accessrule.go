@@ -22,6 +22,14 @@ type AccessRuleApplyConfiguration struct {
 	// methods are further MCP methods that have no target of their own, such as logging/setLevel. The lists, ping and
 	// the handshake come with any rule.
 	Methods []string `json:"methods,omitempty"`
+	// expression is a further condition on each call, in CEL: true or false. It knows arguments, the call's arguments as a map,
+	// and name, that of the tool or prompt or the URI of the resource: arguments.namespace == "demo" && arguments.limit <= 100.
+	// A call for which it fails, because an argument is missing for example, is not allowed by the rule; nor is one with numbers
+	// beyond 2^53, or with arguments called __proto__, constructor or prototype.
+	Expression *string `json:"expression,omitempty"`
+	// rate bounds how often each subject may use the rule at each replica. Beyond it another rule may allow the call; else the
+	// answer is 429.
+	Rate *RuleRateApplyConfiguration `json:"rate,omitempty"`
 	// notAfter ends the rule by itself.
 	NotAfter *v1.Time `json:"notAfter,omitempty"`
 }
@@ -82,6 +90,22 @@ func (b *AccessRuleApplyConfiguration) WithMethods(values ...string) *AccessRule
 	for i := range values {
 		b.Methods = append(b.Methods, values[i])
 	}
+	return b
+}
+
+// WithExpression sets the Expression field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Expression field is set to the value of the last call.
+func (b *AccessRuleApplyConfiguration) WithExpression(value string) *AccessRuleApplyConfiguration {
+	b.Expression = &value
+	return b
+}
+
+// WithRate sets the Rate field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Rate field is set to the value of the last call.
+func (b *AccessRuleApplyConfiguration) WithRate(value *RuleRateApplyConfiguration) *AccessRuleApplyConfiguration {
+	b.Rate = value
 	return b
 }
 

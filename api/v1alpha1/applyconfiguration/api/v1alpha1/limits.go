@@ -11,6 +11,8 @@ type LimitsApplyConfiguration struct {
 	RequestBytes *string `json:"requestBytes,omitempty"`
 	// depth is the deepest nesting of JSON in a request.
 	Depth *int32 `json:"depth,omitempty"`
+	// perClient bounds how often each client, or each subject of a token, may ask each replica. Beyond it the answer is 429.
+	PerClient *ClientRateApplyConfiguration `json:"perClient,omitempty"`
 }
 
 // LimitsApplyConfiguration constructs a declarative configuration of the Limits type for use with
@@ -32,5 +34,13 @@ func (b *LimitsApplyConfiguration) WithRequestBytes(value string) *LimitsApplyCo
 // If called multiple times, the Depth field is set to the value of the last call.
 func (b *LimitsApplyConfiguration) WithDepth(value int32) *LimitsApplyConfiguration {
 	b.Depth = &value
+	return b
+}
+
+// WithPerClient sets the PerClient field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the PerClient field is set to the value of the last call.
+func (b *LimitsApplyConfiguration) WithPerClient(value *ClientRateApplyConfiguration) *LimitsApplyConfiguration {
+	b.PerClient = value
 	return b
 }

@@ -47,6 +47,8 @@ type MCPServerSpecApplyConfiguration struct {
 	KubernetesAccess *KubernetesAccessApplyConfiguration `json:"kubernetesAccess,omitempty"`
 	// limits bound each request.
 	Limits *LimitsApplyConfiguration `json:"limits,omitempty"`
+	// tools limits the server's tools, whatever the policies say.
+	Tools *ToolsApplyConfiguration `json:"tools,omitempty"`
 	// audit says what the gates' audit logs have of the arguments of calls.
 	Audit *AuditApplyConfiguration `json:"audit,omitempty"`
 }
@@ -204,6 +206,14 @@ func (b *MCPServerSpecApplyConfiguration) WithKubernetesAccess(value *Kubernetes
 // If called multiple times, the Limits field is set to the value of the last call.
 func (b *MCPServerSpecApplyConfiguration) WithLimits(value *LimitsApplyConfiguration) *MCPServerSpecApplyConfiguration {
 	b.Limits = value
+	return b
+}
+
+// WithTools sets the Tools field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Tools field is set to the value of the last call.
+func (b *MCPServerSpecApplyConfiguration) WithTools(value *ToolsApplyConfiguration) *MCPServerSpecApplyConfiguration {
+	b.Tools = value
 	return b
 }
 

@@ -1,0 +1,62 @@
+package gate
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/bartizan-dev/bartizan/internal/authproxy/audit"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/identity"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/limit"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/message"
+)
+
+// ruleUse is one principal's use of one rule.
+type ruleUse struct{ rule, principal string }
+
+// Take makes an exchange the decision's meter.
+func (x *exchange) Take(rule string, rate limit.Rate) time.Duration {
+	return x.gate.rules.Take(ruleUse{rule, x.principal.Name()}, rate, time.Now())
+}
+
+// withinRate says whether the client may ask once more now, and answers when it may not.
+func (x *exchange) withinRate() bool {
+	per := x.config.Limits.PerClient
+	if per.RPS == 0 {
+		return true
+	}
+	wait := x.gate.clients.Take(x.principal.Name(), limit.Rate{Burst: per.Burst, Requests: per.RPS, Per: time.Second}, time.Now())
+	if wait == 0 {
+		return true
+	}
+	x.gate.metrics.Throttled("client")
+	x.retryAfter(wait)
+	x.refuse(audit.Refused, errRate)
+	return false
+}
+
+// failedLogin counts a credential that is not accepted, and returns the refusal for a source that shows too many: it is not
+// told any more what is wrong with them. A credential that is accepted is so however many were not.
+func (x *exchange) failedLogin(failure identity.Failure) *message.Error {
+	switch failure {
+	case identity.NoCredential, identity.CertificateRequired, identity.KeyRequired:
+		// Nothing was shown that could have been guessed: it is how clients find out what to show.
+		return nil
+	}
+	wait := x.gate.failures.Add(x.r.RemoteAddr, time.Now())
+	if wait == 0 {
+		return nil
+	}
+	x.gate.metrics.Throttled("failed-logins")
+	x.retryAfter(wait)
+	// Another connection costs whoever guesses more than the gate.
+	x.w.Header().Set("Connection", "close")
+	return &message.Error{Status: http.StatusTooManyRequests, Code: codeRate, Reason: string(failure),
+		Message: "Too many credentials were not accepted from this address. Try again later, with a current one."}
+}
+
+// retryAfter tells after how many seconds to try again (RFC 9110, section 10.2.3).
+func (x *exchange) retryAfter(wait time.Duration) {
+	seconds := int64((wait + time.Second - 1) / time.Second)
+	x.w.Header().Set("Retry-After", strconv.FormatInt(max(seconds, 1), 10))
+}

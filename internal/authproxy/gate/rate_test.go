@@ -1,0 +1,131 @@
+package gate_test
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/bartizan-dev/bartizan/internal/authproxy/audit"
+	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+	"github.com/bartizan-dev/bartizan/internal/policy"
+)
+
+// seconds is what Retry-After says.
+func seconds(t *testing.T, h http.Header) int {
+	t.Helper()
+	n, err := strconv.Atoi(h.Get("Retry-After"))
+	if err != nil {
+		t.Errorf("Retry-After: %v", err)
+	}
+	return n
+}
+
+// TestClientRate: a client that asks too often is told so, and no other one is.
+func TestClientRate(t *testing.T) {
+	t.Parallel()
+	upstream := newRecorder(t, result)
+	w := newWorld(t, upstream.address(), (*world).withBob, func(w *world) { w.config.Limits.PerClient = gateconfig.ClientRate{RPS: 1, Burst: 5} })
+	alice := w.keyed(w.aliceKey)
+	passed, refused := 0, 0
+	for range 40 {
+		status, header, body := do(t, alice, w.post(legacyCall))
+		switch status {
+		case http.StatusOK:
+			passed++
+		case http.StatusTooManyRequests:
+			refused++
+			if r := w.audit.last(t); seconds(t, header) != 1 || !strings.Contains(body, "-31429") || r.Decision != audit.Refused || r.Reason != "client-rate" || r.Client != "agents/alice" {
+				t.Errorf("%v %s %+v", header, body, r)
+			}
+		default:
+			t.Fatalf("%d %s", status, body)
+		}
+	}
+	if passed < 5 || refused == 0 || len(upstream.seen()) != passed {
+		t.Errorf("%d passed, %d were refused, the server had %d", passed, refused, len(upstream.seen()))
+	}
+	if status, _, _ := do(t, w.keyed(w.bobKey), w.post(legacyCall)); status != http.StatusOK {
+		t.Errorf("another client: %d", status)
+	}
+}
+
+// TestRuleRate: the rate of a rule bounds what the rule allows, and nothing else of the client.
+func TestRuleRate(t *testing.T) {
+	t.Parallel()
+	upstream := newRecorder(t, result)
+	w := newWorld(t, upstream.address(), func(w *world) {
+		w.config.Policy.Rules = []policy.Rule{
+			{ID: "friends/0", Clients: []string{"agents/alice"}, Tools: []string{"greet"}, Rate: policy.Rate{Requests: 2, PerSeconds: 3600}},
+			{ID: "friends/1", Clients: []string{"agents/alice"}, Tools: []string{"slow"}, Expression: `arguments.n < 3`},
+		}
+		w.config.Policy.Forbidden = []string{"*exec*"}
+	})
+	alice := w.keyed(w.aliceKey)
+	call := func(name, arguments string) (int, http.Header, string) {
+		return do(t, alice, w.post(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"`+name+`","arguments":`+arguments+`}}`))
+	}
+	for range 2 {
+		if status, _, body := call("greet", "{}"); status != http.StatusOK {
+			t.Fatalf("%d %s", status, body)
+		}
+	}
+	status, header, _ := call("greet", "{}")
+	if r := w.audit.last(t); status != http.StatusTooManyRequests || seconds(t, header) < 1700 || r.Decision != audit.Denied || r.Reason != "rate" {
+		t.Errorf("%d %v %+v", status, header, r)
+	}
+	for _, tc := range []struct {
+		name, arguments string
+		status          int
+		reason          string
+	}{
+		{"slow", `{"n":2}`, 200, ""}, {"slow", `{"n":3}`, 403, "expression"}, {"slow", `{"n":"2"}`, 403, "expression"}, {"slow", `{}`, 403, "expression"},
+		{"slow", `{"n":2,"__proto__":{}}`, 403, "arguments"}, {"slow", `{"n":-9007199254740993}`, 403, "arguments"}, {"Exec", `{}`, 403, "forbidden"},
+	} {
+		before := len(upstream.seen())
+		status, _, body := call(tc.name, tc.arguments)
+		passed := len(upstream.seen()) - before
+		if r := w.audit.last(t); status != tc.status || r.Reason != tc.reason || (passed == 1) != (tc.status == 200) {
+			t.Errorf("%s %s: %d %s, %d requests to the server, %+v", tc.name, tc.arguments, status, body, passed, r)
+		}
+	}
+}
+
+// TestFailedLogins: who guesses is slowed down, and whoever has a valid credential is not, from the same address and on the
+// same connection.
+func TestFailedLogins(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, newRecorder(t, result).address())
+	c := w.client()
+	bearer := func(key string) func(*http.Request) { return set("Authorization", "Bearer "+key) }
+	wrong := w.aliceKey[:len(w.aliceKey)-4] + "aaaa"
+	unauthenticated, throttled := 0, 0
+	for i := range 100 {
+		status, header, body := do(t, c, w.post(legacyCall, bearer(wrong)))
+		switch status {
+		case http.StatusUnauthorized:
+			unauthenticated++
+		case http.StatusTooManyRequests:
+			throttled++
+			if seconds(t, header) < 1 || !strings.Contains(body, "Too many credentials") {
+				t.Errorf("%v %s", header, body)
+			}
+		default:
+			t.Fatalf("%d %s", status, body)
+		}
+		if i%10 == 0 {
+			if status, _, body := do(t, c, w.post(legacyCall, bearer(w.aliceKey))); status != http.StatusOK {
+				t.Fatalf("a valid key after %d others: %d %s", i, status, body)
+			}
+			if status, _, _ := do(t, c, w.post(legacyCall)); status != http.StatusUnauthorized {
+				t.Fatalf("no credential at all: %d", status)
+			}
+		}
+	}
+	if unauthenticated < 20 || throttled == 0 {
+		t.Errorf("%d are told what is wrong, %d are throttled", unauthenticated, throttled)
+	}
+	if status, _, _ := do(t, w.client(), w.post(legacyCall, bearer(wrong))); status != http.StatusUnauthorized {
+		t.Errorf("from another address: %d", status)
+	}
+}

@@ -1,0 +1,79 @@
+package message
+
+import (
+	"bytes"
+	"math"
+	"strconv"
+
+	"github.com/bartizan-dev/bartizan/internal/authproxy/strictjson"
+)
+
+// maxDepth bounds arguments once more: what Read let pass is no deeper than its limit.
+const maxDepth = 1000
+
+// maxInteger is the largest integer that every JSON parser reads as itself (RFC 8259, section 6).
+const maxInteger = 1 << 53
+
+// Arguments reads the arguments of a call that passed Read as values: objects, arrays, strings, booleans, nil, int64 for
+// numbers that are integers, else float64. It is not ok where programs could read them differently: a number beyond 2^53 or
+// written so that its value is not exact to all, or a name that is special to programs in JavaScript. Without arguments
+// there are none.
+func Arguments(raw []byte) (values map[string]any, ok bool) {
+	if len(raw) == 0 {
+		return map[string]any{}, true
+	}
+	s := strictjson.New(raw, maxDepth)
+	defer s.Release()
+	value := read(s)
+	if values, ok = value.(map[string]any); !ok || s.End() != nil {
+		return nil, false
+	}
+	return values, true
+}
+
+func read(s *strictjson.Scanner) any {
+	switch s.Kind() {
+	case '{':
+		values := map[string]any{}
+		for s.Enter('{', nil); s.Member(); {
+			name := string(s.Name())
+			if special(name) {
+				s.Fail(strictjson.ErrVariant)
+			}
+			values[name] = read(s)
+		}
+		return values
+	case '[':
+		values := []any{}
+		for s.Enter('[', nil); s.Element(); {
+			values = append(values, read(s))
+		}
+		return values
+	case '"':
+		return string(s.String())
+	case '0':
+		value, ok := number(s.Skip())
+		if !ok {
+			s.Fail(strictjson.ErrKind)
+		}
+		return value
+	case 't', 'f':
+		return string(s.Skip()) == "true"
+	}
+	s.Skip()
+	return nil
+}
+
+// special says whether a member of that name changes what an object is in JavaScript.
+func special(name string) bool {
+	return name == "__proto__" || name == "constructor" || name == "prototype"
+}
+
+func number(raw []byte) (any, bool) {
+	if !bytes.ContainsAny(raw, ".eE") {
+		value, err := strconv.ParseInt(string(raw), 10, 64)
+		return value, err == nil && value <= maxInteger && value >= -maxInteger && string(raw) != "-0"
+	}
+	value, err := strconv.ParseFloat(string(raw), 64)
+	return value, err == nil && math.Abs(value) <= maxInteger
+}
