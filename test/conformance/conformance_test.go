@@ -58,7 +58,7 @@ func TestConformance(t *testing.T) {
 					t.Errorf("the server fails without the gate: %s", line)
 				}
 			}
-			behind := suite.run(t, revision, gated(t, serve(t, binary, stateless)))
+			behind := suite.run(t, revision, gated(t, serve(t, binary, stateless), "logging/setLevel"))
 			if diff := cmp.Diff(direct, behind); diff != "" {
 				t.Errorf("direct (-) and behind the gate (+):\n%s", diff)
 			}
@@ -96,8 +96,8 @@ func serve(t *testing.T, binary string, stateless bool) string {
 }
 
 // gated starts a gate before a server, and before that a proxy which adds the credentials that the suite has not; it returns
-// the proxy's URL.
-func gated(t *testing.T, server string) string {
+// the proxy's URL. Its policy allows everything but methods, of which it allows those given.
+func gated(t *testing.T, server string, methods ...string) string {
 	t.Helper()
 	agents, serving := gatetest.NewAuthority(t, "agents"), gatetest.NewAuthority(t, "serving")
 	client := clientid.Client{Namespace: "agents", Name: "suite", Servers: "team-a"}
@@ -121,7 +121,7 @@ func gated(t *testing.T, server string) string {
 		Authorities:    map[string]string{client.Namespace: agents.PEM},
 		Clients:        []gateconfig.Client{{Object: object, Keys: []gateconfig.Key{accepted}}},
 		Policy: policy.Policy{Rules: []policy.Rule{{ID: "suite/0", Clients: []string{"agents/suite"}, Tools: []string{"*"}, Prompts: []string{"*"},
-			Resources: []string{"test://**"}, Methods: []string{"logging/setLevel"}}}},
+			Resources: []string{"test://**"}, Methods: methods}}},
 	}
 	directory := gatetest.NewDirectory(t)
 	cert, private := serving.Serving(t)
