@@ -46,7 +46,9 @@ func TestConfigurationSwappedUnderLoad(t *testing.T) {
 				}
 				_, err = io.Copy(io.Discard, response.Body)
 				_ = response.Body.Close()
-				if err != nil || response.StatusCode != want {
+				// Whoever shows many keys that are none is told only that.
+				throttled := want == http.StatusUnauthorized && response.StatusCode == http.StatusTooManyRequests
+				if err != nil || response.StatusCode != want && !throttled {
 					t.Errorf("%d, %v; want %d", response.StatusCode, err, want)
 					return
 				}
