@@ -75,7 +75,7 @@ func e2e(ctx context.Context, _ []string) result {
 	// What is shown to a newcomer is a test, too, and leaves the cluster that the other tests run on.
 	r.command(ctx, "the demo", exec.CommandContext(ctx, "go", "run", "./hack/demo", "run"))
 	if r.failed == 0 {
-		r.add(goTest(ctx, ".", "-run", e2eTests, "-p", "1", "-parallel", "4", "-timeout", "45m", "./test/..."))
+		r.add(goTest(ctx, ".", "-run", e2eTests, "-p", "1", "-parallel", "4", "-timeout", "75m", "./test/..."))
 	}
 	if os.Getenv("KEEP_CLUSTER") == "" {
 		r.command(ctx, "the cluster goes away", exec.CommandContext(ctx, "go", "run", "./hack/demo", "down"))
