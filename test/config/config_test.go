@@ -113,6 +113,9 @@ func checkBinding(t *testing.T, roles map[string][]rbacv1.PolicyRule, role, kind
 		t.Errorf("a binding names %s (%s), which is not there", role, kind)
 	}
 	want := []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: namespace, Name: account}}
+	if role == "ClusterRole bartizan-metrics-reader" {
+		want = []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: "monitoring", Name: "prometheus-k8s"}}
+	}
 	if diff := cmp.Diff(want, subjects); diff != "" {
 		t.Errorf("the subjects of the binding to %s (-want +got):\n%s", role, diff)
 	}
