@@ -64,7 +64,7 @@ func TestE2ERotation(t *testing.T) {
 			f.unharmed(t, disturbance.name)
 		}
 	}
-	f.settled(t, rotations, time.Duration(rotations)*2*time.Minute+10*time.Minute)
+	f.settled(t, rotations, time.Duration(rotations)*3*time.Minute+20*time.Minute)
 	f.unharmed(t, fmt.Sprintf("%d rotations in %s", rotations, time.Since(begun).Round(time.Second)))
 	f.refused(t)
 	for name, account := range f.working(t) {
