@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/client-go/discovery"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -27,6 +28,7 @@ import (
 	"github.com/bartizan-dev/bartizan/controllers/internal/gates"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
 	"github.com/bartizan-dev/bartizan/controllers/internal/optional"
+	"github.com/bartizan-dev/bartizan/controllers/issuers"
 	"github.com/bartizan-dev/bartizan/controllers/mcpclient"
 	"github.com/bartizan-dev/bartizan/controllers/mcpserver"
 )
@@ -67,6 +69,10 @@ type Options struct {
 	// Rest is how often a server is looked at when nothing happens, Retry how often what no watch shows; zero: 5 minutes
 	// and 15 seconds.
 	Rest, Retry time.Duration
+	// IssuerNetworks are private address ranges in which token issuers may be; all others are not dialled.
+	IssuerNetworks []netip.Prefix
+	// IssuerTimes are when token issuers are asked; zero: issuers.DefaultTimes.
+	IssuerTimes issuers.Times
 	// Gates asks gates for their status; nil: over the network.
 	Gates gates.Reader
 	// Now is the clock; nil: the machine's.
@@ -114,6 +120,14 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.IssuerTimes == (issuers.Times{}) {
+		o.IssuerTimes = issuers.DefaultTimes
+	}
+	kubernetes, err := discovery.NewDiscoveryClientForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return fmt.Errorf("reach the API server: %w", err)
+	}
+	keys := &issuers.Network{Allowed: o.IssuerNetworks, Cluster: o.ClusterRanges, Kubernetes: kubernetes.RESTClient()}
 	if o.Gates == nil {
 		o.Gates = gates.New(authority.Credentials(mgr.GetClient(), o.Namespace))
 	}
@@ -145,7 +159,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		{"MCPServer", func() error {
 			return (&mcpserver.Reconciler{
 				Client: mgr.GetClient(), Live: mgr.GetAPIReader(), APIs: apis, Gates: o.Gates, Events: mgr.GetEventRecorder("mcpserver"),
-				Budget: mcpserver.NewBudget(o.RolloutBudget), Settings: o.settings(), Now: o.Now,
+				Budget: mcpserver.NewBudget(o.RolloutBudget), Settings: o.settings(), Now: o.Now, Keys: keys, Times: o.IssuerTimes,
 			}).SetupWithManager(ctx, mgr)
 		}},
 		{"MCPClient", func() error {

@@ -19,6 +19,9 @@ const (
 	ConditionSecretsReady = "SecretsReady"
 	// ConditionIsolated says that nothing opens the pods beyond what this MCPServer asks for.
 	ConditionIsolated = "Isolated"
+	// ConditionTokensReady says that the keys of every token issuer are known and were fetched when they last should be. It is
+	// there only with token issuers. Ready needs it until the keys are known; from then on the last good ones are kept.
+	ConditionTokensReady = "TokensReady"
 	// ConditionWorkloadReady says that the server's pods are available.
 	ConditionWorkloadReady = "WorkloadReady"
 	// ConditionConfigurationInForce says that every ready gate reports the newest configuration.

@@ -61,6 +61,8 @@ type ServerSelection struct {
 // AccessRule allows its subjects what it names.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.expression) || !has(self.methods)",message="expression is about calls of tools, prompts and resources: put methods into a rule of their own"
+// +kubebuilder:validation:XValidation:rule="!has(self.actors) || self.subjects.all(s, s.type != 'MCPClient')",message="actors act for the holders of tokens: write a rule of its own for subjects of type MCPClient"
+// +kubebuilder:validation:XValidation:rule="!has(self.scopes) || self.subjects.all(s, s.type == 'Claims')",message="scopes need subjects of type Claims: only their tokens have scopes"
 // +kubebuilder:validation:XValidation:rule="has(self.tools) || has(self.prompts) || has(self.resources) || has(self.methods)",message="name at least one of tools, prompts, resources and methods"
 type AccessRule struct {
 	// subjects are who may.
@@ -69,6 +71,23 @@ type AccessRule struct {
 	// +listType=atomic
 	// +required
 	Subjects []Subject `json:"subjects,omitempty"`
+	// actors are MCPClients one of which must show its certificate beside the token: a rule with actors allows what the
+	// subjects may do through them. Without actors the subjects may act by themselves, or through anybody.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +listType=atomic
+	// +optional
+	Actors []MCPClientSubject `json:"actors,omitempty"`
+	// scopes are those that the token must have for what the rule allows. Who lacks one is told which to ask for.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=128
+	// +kubebuilder:validation:items:Pattern=`^[#-\[\]-~]+$`
+	// +kubebuilder:validation:XValidation:rule="!('offline_access' in self)",message="rules.scopes must not have offline_access: it is for a client and its issuer"
+	// +listType=set
+	// +optional
+	Scopes []string `json:"scopes,omitempty"`
 	// tools are the names of tools. * stands for any characters but /, ** for any.
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=128
@@ -136,15 +155,24 @@ type RuleRate struct {
 }
 
 // SubjectType is a kind of subject.
-// +kubebuilder:validation:Enum=MCPClient
+// +kubebuilder:validation:Enum=MCPClient;ServiceAccount;Claims
 type SubjectType string
 
-// SubjectMCPClient is an MCPClient.
-const SubjectMCPClient SubjectType = "MCPClient"
+// The kinds of subjects.
+const (
+	// SubjectMCPClient is an MCPClient.
+	SubjectMCPClient SubjectType = "MCPClient"
+	// SubjectServiceAccount is a ServiceAccount of this cluster.
+	SubjectServiceAccount SubjectType = "ServiceAccount"
+	// SubjectClaims is the holders of tokens that carry certain claims.
+	SubjectClaims SubjectType = "Claims"
+)
 
 // Subject is who a rule is for.
 //
 // +kubebuilder:validation:XValidation:rule="self.type == 'MCPClient' ? has(self.mcpClient) : !has(self.mcpClient)",message="mcpClient is required when type is MCPClient, and forbidden otherwise"
+// +kubebuilder:validation:XValidation:rule="self.type == 'ServiceAccount' ? has(self.serviceAccount) : !has(self.serviceAccount)",message="serviceAccount is required when type is ServiceAccount, and forbidden otherwise"
+// +kubebuilder:validation:XValidation:rule="self.type == 'Claims' ? has(self.claims) : !has(self.claims)",message="claims is required when type is Claims, and forbidden otherwise"
 // +union
 type Subject struct {
 	// type of the subject.
@@ -154,6 +182,41 @@ type Subject struct {
 	// mcpClient is the client.
 	// +optional
 	MCPClient *MCPClientSubject `json:"mcpClient,omitempty"`
+	// serviceAccount is the ServiceAccount, which shows a token of the server's issuer of type Kubernetes.
+	// +optional
+	ServiceAccount *ServiceAccountSubject `json:"serviceAccount,omitempty"`
+	// claims are those of a token of one of the server's issuers.
+	// +optional
+	Claims *ClaimsSubject `json:"claims,omitempty"`
+}
+
+// ServiceAccountSubject names a ServiceAccount.
+type ServiceAccountSubject struct {
+	// namespace of the ServiceAccount.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +required
+	Namespace string `json:"namespace,omitempty"`
+	// name of the ServiceAccount.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +required
+	Name string `json:"name,omitempty"`
+}
+
+// ClaimsSubject is the holders of tokens of one issuer that carry certain claims.
+type ClaimsSubject struct {
+	// issuer is the name of a token issuer in the MCPServer's authentication.tokens.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +required
+	Issuer string `json:"issuer,omitempty"`
+	// match are conditions, all of which the token must meet. [sub] is the path of the one holder.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	// +listType=atomic
+	// +required
+	Match []ClaimCondition `json:"match,omitempty"`
 }
 
 // MCPClientSubject names an MCPClient.

@@ -57,7 +57,7 @@ func parse(args []string, out io.Writer) (options, error) {
 		fmt.Fprint(out, usage)
 		flags.PrintDefaults()
 	}
-	var podLabels, watchNamespaces, grantableRules, issuerKinds, clusterRanges, without string
+	var podLabels, watchNamespaces, grantableRules, issuerKinds, clusterRanges, issuerNetworks, without string
 	flags.StringVar(&o.controllers.GateImage, "gate-image", "", "image of the gate, by `digest`: registry/name@sha256:…; changing it rolls the servers within the budget (required)")
 	flags.StringVar(&o.controllers.Namespace, "namespace", "", "the operator's own `namespace`, with its certificates and its lease (default: the pod's)")
 	flags.StringVar(&podLabels, "pod-labels", "app.kubernetes.io/name=bartizan,app.kubernetes.io/component=controller-manager", "`labels` that select the operator's pods, for the network policies that let them read the gates' status")
@@ -66,6 +66,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	flags.StringVar(&issuerKinds, "issuer-kinds", "", "further namespaced `kinds` of issuers that spec.tls.issuerRef may name, as Kind.group, separated by commas (default: Issuer.cert-manager.io alone)")
 	flags.StringVar(&o.controllers.ClusterDomain, "cluster-domain", "cluster.local", "DNS `domain` of the cluster's Services")
 	flags.StringVar(&clusterRanges, "cluster-cidrs", "", "public address `ranges` that belong to the cluster, separated by commas: spec.network.internet does not reach them")
+	flags.StringVar(&issuerNetworks, "issuer-networks", "", "private address `ranges` in which token issuers may be, separated by commas: the operator fetches their keys (default: public addresses alone)")
 	flags.StringVar(&without, "without-apis", "", "`groups` of optional APIs to leave alone although the cluster has them, separated by commas: external-secrets.io")
 	flags.IntVar(&o.controllers.RolloutBudget, "rollout-budget", 5, "how many servers at most roll at once when the operator or the gate's image changed")
 	flags.BoolVar(&o.leaderElect, "leader-elect", true, "have one of several replicas at work, the others ready to take over")
@@ -98,12 +99,11 @@ func parse(args []string, out io.Writer) (options, error) {
 		}
 		o.controllers.IssuerKinds = append(o.controllers.IssuerKinds, parsed)
 	}
-	for _, cidr := range list(clusterRanges) {
-		prefix, err := netip.ParsePrefix(cidr)
-		if err != nil {
-			return o, fmt.Errorf("--cluster-cidrs: %q is no address range; write one such as 2001:db8::/48", cidr)
-		}
-		o.controllers.ClusterRanges = append(o.controllers.ClusterRanges, prefix)
+	if o.controllers.ClusterRanges, err = prefixes("--cluster-cidrs", clusterRanges, "2001:db8::/48"); err != nil {
+		return o, err
+	}
+	if o.controllers.IssuerNetworks, err = prefixes("--issuer-networks", issuerNetworks, "10.96.0.0/12"); err != nil {
+		return o, err
 	}
 	return o, o.complete()
 }
@@ -141,6 +141,19 @@ func rules(file string) ([]rbacv1.PolicyRule, error) {
 	var all []rbacv1.PolicyRule
 	if err := yaml.UnmarshalStrict(content, &all); err != nil {
 		return nil, fmt.Errorf("--grantable-rules: %s is no YAML list of RBAC rules: %w", file, err)
+	}
+	return all, nil
+}
+
+// prefixes reads address ranges.
+func prefixes(flag, ranges, example string) ([]netip.Prefix, error) {
+	var all []netip.Prefix
+	for _, cidr := range list(ranges) {
+		prefix, err := netip.ParsePrefix(cidr)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %q is no address range; write one such as %s", flag, cidr, example)
+		}
+		all = append(all, prefix)
 	}
 	return all, nil
 }

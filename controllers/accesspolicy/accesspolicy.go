@@ -209,7 +209,8 @@ func missing(in *input) string {
 	return "; not found: " + list(names, ", ")
 }
 
-// waiting names the subjects that get nothing: a client has to exist and to name the server too.
+// waiting names the subjects that get nothing: a client has to exist and to name the server too, and the server has to know
+// the issuer of a token.
 func waiting(in *input) string {
 	var absent, silent []string
 	for _, name := range access.Subjects(in.policy) {
@@ -227,6 +228,9 @@ func waiting(in *input) string {
 	}
 	if len(silent) > 0 {
 		texts = append(texts, "MCPClients that name none of these servers in their spec.servers: "+list(silent, ", "))
+	}
+	if issuers := access.Strangers(in.policy, in.matched); len(issuers) > 0 {
+		texts = append(texts, "token issuers that none of these servers has in its spec.authentication.tokens: "+list(issuers, ", "))
 	}
 	return strings.Join(texts, "; ")
 }

@@ -33,6 +33,11 @@ func TestJudge(t *testing.T) {
 	github := v1alpha1.MCPServer{ObjectMeta: metav1.ObjectMeta{Namespace: "tools", Name: "github"}}
 	names := &v1alpha1.MCPClient{Spec: v1alpha1.MCPClientSpec{Servers: []v1alpha1.ServerRef{{Namespace: "tools", Name: "github"}}}}
 	silent := &v1alpha1.MCPClient{Spec: v1alpha1.MCPClientSpec{Servers: []v1alpha1.ServerRef{{Namespace: "tools", Name: "other"}}}}
+	withIssuers := github
+	withIssuers.Spec.Authentication = &v1alpha1.Authentication{Tokens: []v1alpha1.TokenIssuer{{Name: "corp", Type: v1alpha1.TokenIssuerOIDC}}}
+	people := func(issuer string) v1alpha1.Subject {
+		return v1alpha1.Subject{Type: v1alpha1.SubjectClaims, Claims: &v1alpha1.ClaimsSubject{Issuer: issuer, Match: []v1alpha1.ClaimCondition{{Path: []string{"sub"}, Values: []string{"alice"}}}}}
+	}
 	bad := rule("agent")
 	bad.Methods = []string{"tools/call", "no/such"}
 	bad.Resources = []string{"not a uri"}
@@ -67,6 +72,17 @@ func TestJudge(t *testing.T) {
 			name: "subjects that get nothing", servers: []string{"github"}, rules: []v1alpha1.AccessRule{rule("agent", "absent", "silent")},
 			matched: []v1alpha1.MCPServer{github}, clients: map[string]*v1alpha1.MCPClient{"agent": names, "silent": silent},
 			want: "Ready=True/SubjectsWaiting", says: []string{"do not exist: apps/absent", "spec.servers: apps/silent"},
+		},
+		{
+			name: "subjects whose issuers nobody has", servers: []string{"github"}, matched: []v1alpha1.MCPServer{github},
+			rules: []v1alpha1.AccessRule{{Tools: []string{"list"}, Subjects: []v1alpha1.Subject{
+				{Type: v1alpha1.SubjectServiceAccount, ServiceAccount: &v1alpha1.ServiceAccountSubject{Namespace: "apps", Name: "bot"}}, people("corp"), people("corp"),
+			}, Actors: []v1alpha1.MCPClientSubject{{Namespace: "apps", Name: "absent"}}}},
+			want: "Ready=True/SubjectsWaiting", says: []string{"do not exist: apps/absent", "spec.authentication.tokens: Kubernetes, corp"},
+		},
+		{
+			name: "subjects whose issuers are there", servers: []string{"github"}, matched: []v1alpha1.MCPServer{withIssuers},
+			rules: []v1alpha1.AccessRule{{Tools: []string{"list"}, Subjects: []v1alpha1.Subject{people("corp")}}}, want: "Ready=True/Ready",
 		},
 		{
 			name: "many subjects", servers: []string{"github"}, rules: []v1alpha1.AccessRule{many}, matched: []v1alpha1.MCPServer{github},

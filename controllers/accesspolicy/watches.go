@@ -3,6 +3,7 @@ package accesspolicy
 import (
 	"context"
 	"maps"
+	"slices"
 
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -26,7 +27,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		return err
 	}
 	selectable := predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-		return !maps.Equal(e.ObjectOld.GetLabels(), e.ObjectNew.GetLabels())
+		return !maps.Equal(e.ObjectOld.GetLabels(), e.ObjectNew.GetLabels()) || !slices.Equal(issuers(e.ObjectOld), issuers(e.ObjectNew))
 	}}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("accesspolicy").
@@ -34,6 +35,19 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		Watches(&v1alpha1.MCPServer{}, handler.EnqueueRequestsFromMapFunc(r.beside), builder.WithPredicates(selectable)).
 		Watches(&v1alpha1.MCPClient{}, handler.EnqueueRequestsFromMapFunc(r.naming), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Complete(r)
+}
+
+// issuers are the token issuers of a server, as far as policies name them.
+func issuers(object client.Object) []string {
+	server, ok := object.(*v1alpha1.MCPServer)
+	if !ok {
+		return nil
+	}
+	var names []string
+	for _, issuer := range access.Tokens(server) {
+		names = append(names, string(issuer.Type)+"/"+issuer.Name)
+	}
+	return names
 }
 
 func subjects(object client.Object) []string {

@@ -342,7 +342,7 @@ func (w *world) configuration(s *v1alpha1.MCPServer) gateconfig.Config {
 	w.must(w.client.List(context.Background(), &policies, client.InNamespace(s.Namespace)))
 	w.must(w.client.List(context.Background(), &clients))
 	result := access.Build(access.Input{Server: s, Policies: policies.Items, Clients: clients.Items, Now: w.now})
-	config, err := manifests.GateConfig(s, "", result, gateconfig.Status{})
+	config, err := manifests.GateConfig(s, "", result, gateconfig.Status{}, nil)
 	w.must(err)
 	return config
 }

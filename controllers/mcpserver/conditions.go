@@ -45,6 +45,9 @@ const (
 	reasonConsentMissing       = "ServiceAccountNotConsenting"
 	reasonAccountNotFound      = "ServiceAccountNotFound"
 	reasonApplyFailed          = "ApplyFailed"
+	reasonKeysKnown            = "KeysKnown"
+	reasonFetchingKeys         = "FetchingKeys"
+	reasonIssuerRepeated       = "IssuerRepeated"
 )
 
 // parts are the conditions that Ready is made of, in the order in which a person would look at them.
@@ -57,7 +60,7 @@ var parts = []string{
 }
 
 // order is the order of conditions in a status.
-var order = append([]string{v1alpha1.ConditionReady, v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled}, parts...)
+var order = append([]string{v1alpha1.ConditionReady, v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled, v1alpha1.ConditionTokensReady}, parts...)
 
 // finding is what one look at the server found about one condition.
 type finding struct {

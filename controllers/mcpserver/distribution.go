@@ -59,6 +59,9 @@ func (r *Reconciler) distribute(ctx context.Context, o *observed, generation str
 		case answer.Status.ConfigError != "":
 			d.problem = answer.Status.ConfigError
 		}
+		if answer.Status.Generation == generation {
+			r.unknownKeys(o, answer.Status.UnknownKeys)
+		}
 		for _, listener := range answer.Status.Listeners {
 			if !seen[listener] {
 				seen[listener] = true

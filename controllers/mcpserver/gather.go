@@ -39,8 +39,10 @@ type observed struct {
 	certificate       *certmanager.Certificate
 	certificateSecret *corev1.Secret
 	// issuer is looked up only while the certificate is not issued.
-	issuer     *certmanager.Issuer
-	groups     []group
+	issuer *certmanager.Issuer
+	groups []group
+	// issuers are the token issuers.
+	issuers    []issuer
 	deployment *appsv1.Deployment
 	pods       []corev1.Pod
 	// caBundle vouches for the serving certificate.
@@ -73,7 +75,7 @@ func (r *Reconciler) gather(ctx context.Context, server *v1alpha1.MCPServer) (*o
 		externalSecrets: r.APIs.Served(externalsecrets.SchemeGroupVersion.Group),
 	}
 	for _, step := range []func(context.Context, *observed) error{
-		r.gatherAccess, r.gatherCertificate, r.gatherSecrets, r.gatherWorkload, r.gatherSurroundings, r.gatherAddresses,
+		r.gatherAccess, r.gatherCertificate, r.gatherSecrets, r.gatherWorkload, r.gatherTokens, r.gatherSurroundings, r.gatherAddresses,
 	} {
 		if err := step(ctx, o); err != nil {
 			return nil, err

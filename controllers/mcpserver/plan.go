@@ -65,7 +65,7 @@ func newPlan(o *observed, s Settings) (plan, error) {
 
 // build plans for a spec without problems.
 func build(o *observed, p manifests.Params) (plan, error) {
-	config, err := manifests.GateConfig(o.server, p.ClusterDomain, o.who, o.status)
+	config, err := manifests.GateConfig(o.server, p.ClusterDomain, o.who, o.status, o.issuerKeys())
 	if err != nil {
 		return plan{}, err
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/bartizan-dev/bartizan/controllers/internal/gates"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
 	"github.com/bartizan-dev/bartizan/controllers/internal/optional"
+	"github.com/bartizan-dev/bartizan/controllers/issuers"
 )
 
 // Rights in the namespaces of servers.
@@ -77,6 +78,9 @@ type Reconciler struct {
 	Gates gates.Reader
 	// Events tells people about transitions.
 	Events events.EventRecorder
+	// Keys fetches the keys of token issuers, at these times.
+	Keys  issuers.Fetcher
+	Times issuers.Times
 	// Budget bounds rollouts that users did not ask for.
 	Budget *Budget
 	// Settings are the administrator's.
@@ -86,8 +90,9 @@ type Reconciler struct {
 
 	applier *apply.Applier
 	pace    pace
-	// all wakes every server, next single ones.
-	all, next chan event.GenericEvent
+	issuers *issuers.Store
+	// all wakes every server, next single ones, and keyed those whose token issuers have news.
+	all, next, keyed chan event.GenericEvent
 }
 
 // Reconcile brings one MCPServer closer to its spec.
@@ -133,6 +138,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 func (r *Reconciler) forget(server types.NamespacedName) {
 	r.pace.forget(server)
 	r.Budget.Forget(server)
+	r.issuers.Keep(server, nil)
 }
 
 // after returns when to look at the server again if nothing happens before.
@@ -151,6 +157,9 @@ func (r *Reconciler) after(server types.NamespacedName, o *observed, a applied, 
 	}
 	if a.unwatched || foreignMissing(o) {
 		next = min(next, r.Settings.Retry)
+	}
+	if wait := o.tokensNext(); wait > 0 {
+		next = min(next, wait)
 	}
 	if !o.who.Next.IsZero() {
 		next = min(next, max(o.who.Next.Sub(o.now), time.Second))

@@ -32,6 +32,9 @@ func summarize(o *observed, p plan, a applied, d distribution, s Settings) v1alp
 		v1alpha1.ConditionConfigurationInForce: configuration(o, d),
 		v1alpha1.ConditionIsolated:             isolation(o, p, d),
 	}
+	if len(o.issuers) > 0 {
+		findings[v1alpha1.ConditionTokensReady] = tokens(o)
+	}
 	ready(findings, o, a)
 	old := o.server.Status
 	status := v1alpha1.MCPServerStatus{
@@ -102,6 +105,11 @@ func ready(findings map[string]finding, o *observed, a applied) {
 		if f.status == metav1.ConditionTrue || f.reason == reasonSuspended {
 			continue
 		}
+		findings[v1alpha1.ConditionReconciling] = yes(f.reason, f.message)
+		findings[v1alpha1.ConditionReady] = no(f.reason, f.message)
+		return
+	}
+	if f := findings[v1alpha1.ConditionTokensReady]; o.keyless() {
 		findings[v1alpha1.ConditionReconciling] = yes(f.reason, f.message)
 		findings[v1alpha1.ConditionReady] = no(f.reason, f.message)
 		return

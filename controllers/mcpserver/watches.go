@@ -33,6 +33,7 @@ import (
 	"github.com/bartizan-dev/bartizan/controllers/internal/access"
 	"github.com/bartizan-dev/bartizan/controllers/internal/apply"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
+	"github.com/bartizan-dev/bartizan/controllers/issuers"
 )
 
 // Where the Kubernetes API and cluster DNS answer.
@@ -51,7 +52,8 @@ func serverKey(namespace, name string) string { return namespace + "/" + name }
 // SetupWithManager registers the controller and what it watches.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
 	r.applier = apply.New(r.Client, r.Live)
-	r.all, r.next = make(chan event.GenericEvent, 1), make(chan event.GenericEvent, 64)
+	r.all, r.next, r.keyed = make(chan event.GenericEvent, 1), make(chan event.GenericEvent, 64), make(chan event.GenericEvent, 64)
+	r.issuers = issuers.New(ctx, r.Keys, r.Times, r.Now, r.wakeServer(ctx))
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.MCPClient{}, serversIndex, func(object client.Object) []string {
 		var keys []string
 		for _, server := range object.(*v1alpha1.MCPClient).Spec.Servers {
@@ -85,6 +87,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		Watches(&v1alpha1.MCPClient{}, mapped(byClient), builder.WithPredicates(accessChanged())).
 		WatchesRawSource(source.Channel(r.all, mapped(r.everyServer))).
 		WatchesRawSource(source.Channel(r.next, &handler.EnqueueRequestForObject{})).
+		WatchesRawSource(source.Channel(r.keyed, &handler.EnqueueRequestForObject{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 8}).
 		Build(r)
 	if err != nil {

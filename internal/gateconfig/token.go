@@ -129,14 +129,15 @@ func validateTokens(issuers []TokenIssuer) error {
 			return fmt.Errorf("%s: a name or an issuer is there twice", field)
 		}
 		names[issuer.Name], urls[issuer.Issuer] = true, true
-		if err := issuer.validate(); err != nil {
+		if err := issuer.Validate(); err != nil {
 			return fmt.Errorf("%s.%w", field, err)
 		}
 	}
 	return nil
 }
 
-func (i TokenIssuer) validate() error {
+// Validate checks the issuer. Its errors begin with the field.
+func (i TokenIssuer) Validate() error {
 	switch {
 	case !isLabel(i.Name):
 		return errors.New("name: not a DNS label")

@@ -31,7 +31,7 @@ var rules = []struct {
 		`<nil>: Invalid value: metadata.name must be a DNS label: lower-case letters, digits and '-', at most 63 characters`,
 	}},
 	{"all credentials disabled", "server", `spec: {authentication: {apiKeys: {mode: Disabled}, clientCertificates: {mode: Disabled}}}`, []string{
-		`spec.authentication: Invalid value: apiKeys and clientCertificates cannot both be Disabled: no client could ever authenticate`,
+		`spec.authentication: Invalid value: apiKeys and clientCertificates cannot both be Disabled without tokens: no client could ever authenticate`,
 	}},
 	{"endpoint without https", "server", `spec: {endpoint: {url: 'http://mcp.example.com/mcp'}}`, []string{
 		`spec.endpoint.url: Invalid value: "http://mcp.example.com/mcp": endpoint.url must be an https URL with a host, and without user, query and fragment`,
@@ -202,7 +202,7 @@ var rules = []struct {
 	}},
 	{"subject of another type", "policy", `spec: {rules: [{subjects: [{type: Group}], tools: [a]}]}`, []string{
 		`<nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation`,
-		`spec.rules[0].subjects[0].type: Unsupported value: "Group": supported values: "MCPClient"`,
+		`spec.rules[0].subjects[0].type: Unsupported value: "Group": supported values: "MCPClient", "ServiceAccount", "Claims"`,
 	}},
 	{"tool twice", "policy", `spec: {rules: [{subjects: [{type: MCPClient, mcpClient: {namespace: a, name: b}}], tools: [a, a]}]}`, []string{
 		`spec.rules[0].tools[1]: Duplicate value: "a"`,

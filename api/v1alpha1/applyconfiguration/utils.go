@@ -26,6 +26,10 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.AuthenticationApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CABundleRef"):
 		return &apiv1alpha1.CABundleRefApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ClaimCondition"):
+		return &apiv1alpha1.ClaimConditionApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ClaimsSubject"):
+		return &apiv1alpha1.ClaimsSubjectApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ClaimVolume"):
 		return &apiv1alpha1.ClaimVolumeApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Classification"):
@@ -70,6 +74,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.KeyRotationApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("KubernetesAccess"):
 		return &apiv1alpha1.KubernetesAccessApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("KubernetesTokens"):
+		return &apiv1alpha1.KubernetesTokensApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Limits"):
 		return &apiv1alpha1.LimitsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MCPAccessPolicy"):
@@ -98,6 +104,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.NetworkEgressApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NetworkIngress"):
 		return &apiv1alpha1.NetworkIngressApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("OIDCTokens"):
+		return &apiv1alpha1.OIDCTokensApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PodSecurity"):
 		return &apiv1alpha1.PodSecurityApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PodSettings"):
@@ -120,12 +128,16 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ServerRefApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ServerSelection"):
 		return &apiv1alpha1.ServerSelectionApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ServiceAccountSubject"):
+		return &apiv1alpha1.ServiceAccountSubjectApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Subject"):
 		return &apiv1alpha1.SubjectApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("TLS"):
 		return &apiv1alpha1.TLSApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Tools"):
 		return &apiv1alpha1.ToolsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("TokenIssuer"):
+		return &apiv1alpha1.TokenIssuerApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Transport"):
 		return &apiv1alpha1.TransportApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Volume"):

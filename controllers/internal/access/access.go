@@ -77,17 +77,9 @@ func Build(in Input) Result {
 			if !r.live(notAfter(rule), in.Now) {
 				continue
 			}
-			var names []string
-			for _, s := range rule.Subjects {
-				name := subjectKey(s)
-				if c, ok := naming[name]; ok {
-					granted[name] = c
-					names = append(names, name)
-				}
-			}
-			if len(names) > 0 {
-				slices.Sort(names)
-				r.Policy.Rules = append(r.Policy.Rules, compile(p, i, slices.Compact(names)))
+			to, ok := r.addressees(rule, in.Server, naming, granted)
+			if ok {
+				r.Policy.Rules = append(r.Policy.Rules, compile(p, i, to))
 			}
 		}
 	}
@@ -107,11 +99,46 @@ func (r *Result) live(end, now time.Time) bool {
 	return true
 }
 
-func compile(p *v1alpha1.MCPAccessPolicy, index int, clients []string) policy.Rule {
+// addressees are whom a rule is for at a server.
+type addressees struct {
+	clients, actors []string
+	tokens          []policy.TokenSubject
+}
+
+// addressees finds whom a rule is for at the server, as far as they agreed or the server knows their issuer, and says
+// whether that is anybody. The clients among them are granted something.
+func (r *Result) addressees(rule *v1alpha1.AccessRule, server *v1alpha1.MCPServer, naming, granted map[string]*v1alpha1.MCPClient) (to addressees, ok bool) {
+	for _, s := range rule.Subjects {
+		if name := subjectKey(s); naming[name] != nil {
+			to.clients = append(to.clients, name)
+		} else if token, ok := tokenSubject(s, issuerOf(s, server)); ok {
+			to.tokens = append(to.tokens, token)
+		}
+	}
+	for _, actor := range rule.Actors {
+		if name := key(actor.Namespace, actor.Name); naming[name] != nil {
+			to.actors = append(to.actors, name)
+		}
+	}
+	// A rule whose actors are all gone is for nobody: without actors it would be for everybody among its subjects.
+	if len(to.clients)+len(to.tokens) == 0 || (len(rule.Actors) > 0 && len(to.actors) == 0) {
+		return addressees{}, false
+	}
+	to.clients, to.actors = sortedSet(to.clients), sortedSet(to.actors)
+	for _, name := range slices.Concat(to.clients, to.actors) {
+		granted[name] = naming[name]
+	}
+	return to, true
+}
+
+func compile(p *v1alpha1.MCPAccessPolicy, index int, to addressees) policy.Rule {
 	rule := &p.Spec.Rules[index]
 	return policy.Rule{
 		ID:        fmt.Sprintf("%s/%d", p.Name, index),
-		Clients:   clients,
+		Clients:   to.clients,
+		Tokens:    to.tokens,
+		Actors:    to.actors,
+		Scopes:    sortedSet(rule.Scopes),
 		Tools:     sortedSet(rule.Tools),
 		Prompts:   sortedSet(rule.Prompts),
 		Resources: sortedSet(rule.Resources),

@@ -67,7 +67,7 @@ func Selects(p *v1alpha1.MCPAccessPolicy, server *v1alpha1.MCPServer) bool {
 	return err == nil && selector.Matches(labels.Set(server.Labels))
 }
 
-// Subjects returns the MCPClients that the policy names, sorted, each once.
+// Subjects returns the MCPClients that the policy names, as subjects or as actors, sorted, each once.
 func Subjects(p *v1alpha1.MCPAccessPolicy) []types.NamespacedName {
 	var names []types.NamespacedName
 	for i := range p.Spec.Rules {
@@ -75,6 +75,9 @@ func Subjects(p *v1alpha1.MCPAccessPolicy) []types.NamespacedName {
 			if subjectKey(s) != "" {
 				names = append(names, types.NamespacedName{Namespace: s.MCPClient.Namespace, Name: s.MCPClient.Name})
 			}
+		}
+		for _, a := range p.Spec.Rules[i].Actors {
+			names = append(names, types.NamespacedName{Namespace: a.Namespace, Name: a.Name})
 		}
 	}
 	slices.SortFunc(names, func(a, b types.NamespacedName) int {

@@ -38,7 +38,7 @@ func Missing(c *v1alpha1.MCPClient, s *v1alpha1.MCPServer) string {
 	switch {
 	case mode == v1alpha1.ClientCertificatesRequired && !UsesCertificates(c):
 		return has("a client certificate") + " (its spec.certificate.mode is Disabled)"
-	case mode == v1alpha1.ClientCertificatesRequired && TakesKeys(s) && !UsesKeys(c):
+	case mode == v1alpha1.ClientCertificatesRequired && TakesKeys(s) && !UsesKeys(c) && len(Tokens(s)) == 0: // a token may stand beside it
 		return has("an API key beside the certificate") + " (its spec.apiKey.mode is Disabled)"
 	case mode == v1alpha1.ClientCertificatesDisabled && !UsesKeys(c):
 		return has("an API key") + " (its spec.apiKey.mode is Disabled)"

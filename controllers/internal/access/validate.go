@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -54,24 +55,54 @@ func Validate(p *v1alpha1.MCPAccessPolicy) []Problem {
 	for i := range p.Spec.Rules {
 		rule := &p.Spec.Rules[i]
 		field := fmt.Sprintf("spec.rules[%d]", i)
+		var tokens []policy.TokenSubject
 		for j, s := range rule.Subjects {
 			at := fmt.Sprintf("%s.subjects[%d]", field, j)
-			if subjectKey(s) == "" {
-				add(at, "SubjectUnknown", "this version knows subjects of type MCPClient only")
-			} else if len(validation.IsDNS1123Label(s.MCPClient.Namespace)) > 0 || len(validation.IsDNS1123Label(s.MCPClient.Name)) > 0 {
+			token, ok := tokenSubject(s, cmp.Or(claimed(s), "any"))
+			switch {
+			case ok && s.Type == v1alpha1.SubjectServiceAccount && (len(validation.IsDNS1123Label(s.ServiceAccount.Namespace)) > 0 || len(validation.IsDNS1123Subdomain(s.ServiceAccount.Name)) > 0):
+				add(at+".serviceAccount", "SubjectInvalid", "no ServiceAccount can have this namespace and name")
+			case ok:
+				tokens = append(tokens, token)
+			case subjectKey(s) == "":
+				add(at, "SubjectUnknown", "this version knows subjects of the types MCPClient, ServiceAccount and Claims, each with the field of its name")
+			case !isClient(*s.MCPClient):
 				add(at+".mcpClient", "SubjectInvalid", "no MCPClient can have this namespace and name; both are DNS labels")
 			}
+		}
+		to := addressees{tokens: tokens}
+		for j, a := range rule.Actors {
+			if !isClient(a) {
+				add(fmt.Sprintf("%s.actors[%d]", field, j), "SubjectInvalid", "no MCPClient can have this namespace and name; both are DNS labels")
+				continue
+			}
+			to.actors = append(to.actors, key(a.Namespace, a.Name))
+		}
+		if len(tokens) < len(rule.Subjects) || len(tokens) == 0 {
+			to.clients = []string{"any/client"} // the subjects were judged above
 		}
 		if len(rule.Subjects) == 0 {
 			add(field+".subjects", "SubjectInvalid", "name at least one subject")
 		}
-		compiled := compile(p, i, []string{"any/client"}) // the subjects were judged above
+		compiled := compile(p, i, to)
 		compiled.Tools, compiled.Prompts, compiled.Resources, compiled.Methods = rule.Tools, rule.Prompts, rule.Resources, rule.Methods
 		for _, err := range unjoin(policy.Validate(compiled)) {
 			add(field, "RuleInvalid", "%v", err)
 		}
 	}
 	return problems
+}
+
+func isClient(c v1alpha1.MCPClientSubject) bool {
+	return len(validation.IsDNS1123Label(c.Namespace)) == 0 && len(validation.IsDNS1123Label(c.Name)) == 0
+}
+
+// claimed is the issuer that a subject names.
+func claimed(s v1alpha1.Subject) string {
+	if s.Claims == nil {
+		return ""
+	}
+	return s.Claims.Issuer
 }
 
 // unjoin returns the errors that errors.Join put together.

@@ -345,7 +345,7 @@ func (w witness) childrenAreOwnedAndDistinct() {
 
 // gateObeysItsConfiguration: a gate would obey the configuration of every server that is built.
 func (w witness) gateObeysItsConfiguration() {
-	config, err := GateConfig(w.p.Server, "", access.Result{}, gateconfig.Status{})
+	config, err := GateConfig(w.p.Server, "", access.Result{}, gateconfig.Status{}, nil)
 	if err == nil {
 		_, err = Seal(config)
 	}

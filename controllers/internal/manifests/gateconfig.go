@@ -22,14 +22,16 @@ type Sealed struct {
 }
 
 // GateConfig is the configuration of a server's gates: what the spec says, and who may use the server. status says who may
-// read the status ports.
-func GateConfig(server *v1alpha1.MCPServer, clusterDomain string, who access.Result, status gateconfig.Status) (gateconfig.Config, error) {
+// read the status ports; keys are those of the token issuers, by their names.
+func GateConfig(server *v1alpha1.MCPServer, clusterDomain string, who access.Result, status gateconfig.Status, keys map[string]IssuerKeys) (gateconfig.Config, error) {
 	bytes, err := resource.ParseQuantity(requestBytes(server))
 	if err != nil {
 		return gateconfig.Config{}, fmt.Errorf("MCPServer %s/%s: spec.limits.requestBytes is not a quantity; write one such as 4Mi", server.Namespace, server.Name)
 	}
 	rules := who.Policy
 	rules.Forbidden = Forbidden(server)
+	authentication := authentication(server)
+	authentication.Tokens = tokenIssuers(server, keys)
 	return gateconfig.Config{
 		Server: gateconfig.Object{Namespace: server.Namespace, Name: server.Name},
 		Endpoint: gateconfig.Endpoint{
@@ -45,7 +47,7 @@ func GateConfig(server *v1alpha1.MCPServer, clusterDomain string, who access.Res
 			MinRevision: minRevision(server),
 		},
 		Limits:         gateconfig.Limits{RequestBytes: bytes.Value(), Depth: depth(server), PerClient: perClient(server)},
-		Authentication: authentication(server),
+		Authentication: authentication,
 		Authorities:    who.Authorities,
 		Status:         status,
 		Clients:        who.Clients,

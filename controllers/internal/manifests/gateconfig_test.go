@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/json"
+	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -38,7 +40,7 @@ func who() access.Result {
 
 func config(t *testing.T, s *v1alpha1.MCPServer, who access.Result) gateconfig.Config {
 	t.Helper()
-	c, err := GateConfig(s, "", who, gateconfig.Status{})
+	c, err := GateConfig(s, "", who, gateconfig.Status{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +154,7 @@ func TestRestrict(t *testing.T) {
 	changed.Policy.Rules[0].Tools = []string{"**", "read_*"}
 	changed.Policy.Rules[0].NotAfter = end
 	changed.Policy.Rules[1].Tools = []string{"**"}
-	next, err := GateConfig(spoiled, "", changed, gateconfig.Status{})
+	next, err := GateConfig(spoiled, "", changed, gateconfig.Status{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,5 +191,60 @@ func TestRestrict(t *testing.T) {
 	}
 	if diff := cmp.Diff(current, Restrict(current, current)); diff != "" {
 		t.Errorf("nothing changes, and yet (-want +got):\n%s", diff)
+	}
+}
+
+// TestTokenIssuersWithKeys: keys go to the issuer that they are of; an issuer that is there twice, or not known, gets none, and
+// the gate knows that there are tokens all the same.
+func TestTokenIssuersWithKeys(t *testing.T) {
+	s := server(t, "everything")
+	key := func(id string) []gateconfig.TokenKey { return []gateconfig.TokenKey{{ID: id}} }
+	for name, test := range map[string]struct {
+		keys map[string]IssuerKeys
+		want string
+	}{
+		"none": {nil, "corp https://login.example.com/realms/corp 0, old https://old.example.com 0, cluster urn:bartizan:unknown:cluster 0"},
+		"all": {map[string]IssuerKeys{"corp": {"https://login.example.com/realms/corp", key("a")}, "old": {"https://old.example.com", key("b")}, "cluster": {"https://kubernetes.default.svc", key("c")}},
+			"corp https://login.example.com/realms/corp 1, old https://old.example.com 1, cluster https://kubernetes.default.svc 1"},
+		"the cluster is one of the others": {map[string]IssuerKeys{"cluster": {"https://old.example.com", key("c")}},
+			"corp https://login.example.com/realms/corp 0, old https://old.example.com 0, cluster urn:bartizan:unknown:cluster 0"},
+	} {
+		var got []string
+		for _, issuer := range tokenIssuers(s, test.keys) {
+			got = append(got, fmt.Sprintf("%s %s %d", issuer.Name, issuer.Issuer, len(issuer.Keys)))
+			if issuer.MaxLifetimeSeconds != 3600 && issuer.Name != "old" {
+				t.Errorf("%s: %s may live %d seconds", name, issuer.Name, issuer.MaxLifetimeSeconds)
+			}
+		}
+		if text := strings.Join(got, ", "); text != test.want {
+			t.Errorf("%s: %s", name, text)
+		}
+	}
+	sources := map[string]bool{}
+	for _, change := range []func(*v1alpha1.OIDCTokens){
+		func(*v1alpha1.OIDCTokens) {}, func(o *v1alpha1.OIDCTokens) { o.JWKSURI = "https://a.example" }, func(o *v1alpha1.OIDCTokens) { o.CABundle = "x" }, func(o *v1alpha1.OIDCTokens) { o.Issuer += "/" },
+	} {
+		spec := s.DeepCopy().Spec.Authentication.Tokens[0]
+		change(spec.OIDC)
+		sources[KeySourceOf(spec).ID()] = true
+	}
+	if len(sources) != 4 {
+		t.Errorf("%d sources of 4", len(sources))
+	}
+}
+
+func TestTokensThatNoGateWouldObey(t *testing.T) {
+	for want, change := range map[string]func(*v1alpha1.OIDCTokens){
+		"spec.authentication.tokens[corp].oidc.caBundle": func(o *v1alpha1.OIDCTokens) { o.CABundle = "-----BEGIN CERTIFICATE-----" },
+		"spec.authentication.tokens[corp]: requiredSco":  func(o *v1alpha1.OIDCTokens) { o.RequiredScopes = []string{"offline_access"} },
+		"spec.authentication.tokens[corp]: issuer":       func(o *v1alpha1.OIDCTokens) { o.Issuer = "http://a.example" },
+		"spec.authentication.tokens[corp]: audiences":    func(o *v1alpha1.OIDCTokens) { o.Audiences = nil },
+	} {
+		s := server(t, "everything")
+		change(s.Spec.Authentication.Tokens[0].OIDC)
+		problems := Validate(s, Options{})
+		if !slices.ContainsFunc(problems, func(p Problem) bool { return p.Reason == ReasonTokensInvalid && strings.Contains(p.Message, want) }) {
+			t.Errorf("%s: %v", want, problems)
+		}
 	}
 }

@@ -26,6 +26,15 @@ func internet(cluster []netip.Prefix) []*networkingv1.NetworkPolicyPeerApplyConf
 	return slices.DeleteFunc(peers, func(peer *networkingv1.NetworkPolicyPeerApplyConfiguration) bool { return peer == nil })
 }
 
+// Internet says whether an address is a public one, and none of the cluster's.
+func Internet(address netip.Addr, cluster []netip.Prefix) bool {
+	address = address.Unmap()
+	if address.Is6() && !netip.MustParsePrefix("2000::/3").Contains(address) {
+		return false
+	}
+	return !slices.ContainsFunc(slices.Concat(notInternet4, notInternet6, cluster), func(p netip.Prefix) bool { return p.Contains(address) })
+}
+
 // block is all of a range but the exceptions that lie in it, nil where an exception holds the whole range.
 func block(all netip.Prefix, exceptions, cluster []netip.Prefix) *networkingv1.NetworkPolicyPeerApplyConfiguration {
 	except := slices.Clone(exceptions)

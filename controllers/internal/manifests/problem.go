@@ -15,6 +15,7 @@ const (
 	ReasonNameInvalid              = "NameInvalid"
 	ReasonPortConflict             = "PortConflict"
 	ReasonEndpointInvalid          = "EndpointInvalid"
+	ReasonTokensInvalid            = "TokensInvalid"
 	ReasonCertificateInvalid       = "CertificateInvalid"
 	ReasonClusterScopedIssuer      = "ClusterScopedIssuer"
 	ReasonIssuerNotAllowed         = "IssuerNotAllowed"

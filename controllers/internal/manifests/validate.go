@@ -41,6 +41,7 @@ func Validate(server *v1alpha1.MCPServer, options Options) Problems {
 	f.image()
 	f.transport()
 	f.endpoint()
+	f.tokens()
 	f.tls(options)
 	f.secrets()
 	f.env()

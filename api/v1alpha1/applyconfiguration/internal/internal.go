@@ -38,6 +38,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: expression
       type:
         scalar: string
+    - name: actors
+      type:
+        list:
+          elementType:
+            namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.MCPClientSubject
+          elementRelationship: atomic
     - name: methods
       type:
         list:
@@ -57,6 +63,12 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.RuleRate
     - name: resources
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: scopes
       type:
         list:
           elementType:
@@ -100,6 +112,14 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.ClientCertificates
       default: {}
+    - name: tokens
+      type:
+        list:
+          elementType:
+            namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.TokenIssuer
+          elementRelationship: associative
+          keys:
+          - name
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.CABundleRef
   map:
     fields:
@@ -109,12 +129,39 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: key
       type:
         scalar: string
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.ClaimCondition
+  map:
+    fields:
+    - name: path
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
+    - name: values
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.ClaimVolume
   map:
     fields:
     - name: claimName
       type:
         scalar: string
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.ClaimsSubject
+  map:
+    fields:
+    - name: issuer
+      type:
+        scalar: string
+    - name: match
+      type:
+        list:
+          elementType:
+            namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.ClaimCondition
+          elementRelationship: atomic
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.Classification
   map:
     fields:
@@ -422,6 +469,18 @@ var schemaYAML = typed.YAMLObject(`types:
             namedType: io.k8s.api.rbac.v1.PolicyRule
           elementRelationship: atomic
     - name: serviceAccountName
+      type:
+        scalar: string
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.KubernetesTokens
+  map:
+    fields:
+    - name: audiences
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: maxLifetime
       type:
         scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.Limits
@@ -755,6 +814,39 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             namedType: io.k8s.api.networking.v1.NetworkPolicyPeer
           elementRelationship: atomic
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.OIDCTokens
+  map:
+    fields:
+    - name: audiences
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: caBundle
+      type:
+        scalar: string
+    - name: issuer
+      type:
+        scalar: string
+    - name: jwksURI
+      type:
+        scalar: string
+    - name: maxLifetime
+      type:
+        scalar: string
+    - name: requiredClaims
+      type:
+        list:
+          elementType:
+            namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.ClaimCondition
+          elementRelationship: atomic
+    - name: requiredScopes
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.PodSecurity
   map:
     fields:
@@ -955,14 +1047,29 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: selector
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.ServiceAccountSubject
+  map:
+    fields:
+    - name: name
+      type:
+        scalar: string
+    - name: namespace
+      type:
+        scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.SessionMode
   scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.Subject
   map:
     fields:
+    - name: claims
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.ClaimsSubject
     - name: mcpClient
       type:
         namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.MCPClientSubject
+    - name: serviceAccount
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.ServiceAccountSubject
     - name: type
       type:
         namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.SubjectType
@@ -997,6 +1104,23 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             scalar: string
           elementRelationship: associative
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.TokenIssuer
+  map:
+    fields:
+    - name: kubernetes
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.KubernetesTokens
+    - name: name
+      type:
+        scalar: string
+    - name: oidc
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.OIDCTokens
+    - name: type
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.TokenIssuerType
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.TokenIssuerType
+  scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.Transport
   map:
     fields:

@@ -13,6 +13,11 @@ import (
 type AccessRuleApplyConfiguration struct {
 	// subjects are who may.
 	Subjects []SubjectApplyConfiguration `json:"subjects,omitempty"`
+	// actors are MCPClients one of which must show its certificate beside the token: a rule with actors allows what the
+	// subjects may do through them. Without actors the subjects may act by themselves, or through anybody.
+	Actors []MCPClientSubjectApplyConfiguration `json:"actors,omitempty"`
+	// scopes are those that the token must have for what the rule allows. Who lacks one is told which to ask for.
+	Scopes []string `json:"scopes,omitempty"`
 	// tools are the names of tools. * stands for any characters but /, ** for any.
 	Tools []string `json:"tools,omitempty"`
 	// prompts are the names of prompts, with * and ** as for tools.
@@ -49,6 +54,29 @@ func (b *AccessRuleApplyConfiguration) WithSubjects(values ...*SubjectApplyConfi
 			panic("nil value passed to WithSubjects")
 		}
 		b.Subjects = append(b.Subjects, *values[i])
+	}
+	return b
+}
+
+// WithActors adds the given value to the Actors field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Actors field.
+func (b *AccessRuleApplyConfiguration) WithActors(values ...*MCPClientSubjectApplyConfiguration) *AccessRuleApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithActors")
+		}
+		b.Actors = append(b.Actors, *values[i])
+	}
+	return b
+}
+
+// WithScopes adds the given value to the Scopes field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Scopes field.
+func (b *AccessRuleApplyConfiguration) WithScopes(values ...string) *AccessRuleApplyConfiguration {
+	for i := range values {
+		b.Scopes = append(b.Scopes, values[i])
 	}
 	return b
 }

@@ -5,12 +5,15 @@ package v1alpha1
 // AuthenticationApplyConfiguration represents a declarative configuration of the Authentication type for use
 // with apply.
 //
-// Authentication says which credentials clients must show. Where a request carries several, all must name the same client.
+// Authentication says which credentials callers must show. A key and a certificate of one request must name the same client;
+// a certificate beside a token says who acts for the token's holder.
 type AuthenticationApplyConfiguration struct {
 	// apiKeys are the keys of MCPClients. Enabled: every request needs a key, unless a client certificate alone is accepted.
 	APIKeys *APIKeysApplyConfiguration `json:"apiKeys,omitempty"`
 	// clientCertificates are the certificates of MCPClients.
 	ClientCertificates *ClientCertificatesApplyConfiguration `json:"clientCertificates,omitempty"`
+	// tokens are the issuers whose bearer tokens are accepted, in place of a key.
+	Tokens []TokenIssuerApplyConfiguration `json:"tokens,omitempty"`
 }
 
 // AuthenticationApplyConfiguration constructs a declarative configuration of the Authentication type for use with
@@ -32,5 +35,18 @@ func (b *AuthenticationApplyConfiguration) WithAPIKeys(value *APIKeysApplyConfig
 // If called multiple times, the ClientCertificates field is set to the value of the last call.
 func (b *AuthenticationApplyConfiguration) WithClientCertificates(value *ClientCertificatesApplyConfiguration) *AuthenticationApplyConfiguration {
 	b.ClientCertificates = value
+	return b
+}
+
+// WithTokens adds the given value to the Tokens field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Tokens field.
+func (b *AuthenticationApplyConfiguration) WithTokens(values ...*TokenIssuerApplyConfiguration) *AuthenticationApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithTokens")
+		}
+		b.Tokens = append(b.Tokens, *values[i])
+	}
 	return b
 }

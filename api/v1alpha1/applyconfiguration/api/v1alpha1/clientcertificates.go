@@ -11,8 +11,8 @@ import (
 //
 // ClientCertificates says whether client certificates are accepted or demanded.
 type ClientCertificatesApplyConfiguration struct {
-	// mode Required demands a client certificate with every request, beside the key where keys are Enabled. Optional
-	// accepts a certificate instead of a key. Disabled ignores certificates.
+	// mode Required demands a client certificate with every request, beside the key or token where those are accepted. Optional
+	// accepts a certificate instead of a key or token. Disabled ignores certificates.
 	Mode *apiv1alpha1.ClientCertificateMode `json:"mode,omitempty"`
 }
 

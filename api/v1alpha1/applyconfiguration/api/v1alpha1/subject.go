@@ -15,6 +15,10 @@ type SubjectApplyConfiguration struct {
 	Type *apiv1alpha1.SubjectType `json:"type,omitempty"`
 	// mcpClient is the client.
 	MCPClient *MCPClientSubjectApplyConfiguration `json:"mcpClient,omitempty"`
+	// serviceAccount is the ServiceAccount, which shows a token of the server's issuer of type Kubernetes.
+	ServiceAccount *ServiceAccountSubjectApplyConfiguration `json:"serviceAccount,omitempty"`
+	// claims are those of a token of one of the server's issuers.
+	Claims *ClaimsSubjectApplyConfiguration `json:"claims,omitempty"`
 }
 
 // SubjectApplyConfiguration constructs a declarative configuration of the Subject type for use with
@@ -36,5 +40,21 @@ func (b *SubjectApplyConfiguration) WithType(value apiv1alpha1.SubjectType) *Sub
 // If called multiple times, the MCPClient field is set to the value of the last call.
 func (b *SubjectApplyConfiguration) WithMCPClient(value *MCPClientSubjectApplyConfiguration) *SubjectApplyConfiguration {
 	b.MCPClient = value
+	return b
+}
+
+// WithServiceAccount sets the ServiceAccount field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ServiceAccount field is set to the value of the last call.
+func (b *SubjectApplyConfiguration) WithServiceAccount(value *ServiceAccountSubjectApplyConfiguration) *SubjectApplyConfiguration {
+	b.ServiceAccount = value
+	return b
+}
+
+// WithClaims sets the Claims field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Claims field is set to the value of the last call.
+func (b *SubjectApplyConfiguration) WithClaims(value *ClaimsSubjectApplyConfiguration) *SubjectApplyConfiguration {
+	b.Claims = value
 	return b
 }
