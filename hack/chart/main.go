@@ -16,6 +16,7 @@ var roles = map[string]string{
 	"leader_election_role.yaml": "operator/leader_election_role.yaml",
 	"metrics_auth_role.yaml":    "operator/metrics_auth_role.yaml",
 	"metrics_reader_role.yaml":  "operator/metrics_reader_role.yaml",
+	"token_issuer_role.yaml":    "operator/token_issuer_role.yaml",
 	"mcp_editor_role.yaml":      "users/mcp_editor_role.yaml",
 	"mcp_viewer_role.yaml":      "users/mcp_viewer_role.yaml",
 }

@@ -173,7 +173,7 @@ var variants = map[string][]string{
 		`affinity={"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":{"nodeSelectorTerms":[{"matchExpressions":[{"key":"a","operator":"Exists"}]}]}}}`,
 		`priorityClassName="system-cluster-critical"`, `commonLabels={"team":"platform"}`, `podLabels={"a":"b"}`, `podAnnotations={"example.com/note":"x: y"}`,
 		`serviceAccount={"create":true,"name":"mine","annotations":{"example.com/id":"1"}}`, `operator.extraArgs=["--zap-log-level=debug"]`,
-		`operator.clusterCIDRs=["2001:db8::/48"]`, `operator.issuerKinds=["StepIssuer.certmanager.step.sm"]`, `operator.rolloutBudget=2`,
+		`operator.clusterCIDRs=["2001:db8::/48"]`, `operator.issuerNetworks=["10.96.0.0/12"]`, `operator.issuerKinds=["StepIssuer.certmanager.step.sm"]`, `operator.rolloutBudget=2`,
 		`networkPolicy.apiServer={"ports":[6443],"cidrs":["10.0.0.1/32"]}`,
 		`networkPolicy.extraEgress=[{"to":[{"ipBlock":{"cidr":"192.0.2.0/24"}}],"ports":[{"protocol":"TCP","port":443}]}]`,
 	},

@@ -46,6 +46,7 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		{`grantableRules=[{"nonResourceURLs":["/metrics"],"verbs":["get"]}]`, "grantableRules"},
 		{`operator.rolloutBudget=0`, "rolloutBudget"},
 		{`operator.clusterCIDRs=["here"]`, "clusterCIDRs"},
+		{`operator.issuerNetworks=["here"]`, "issuerNetworks"},
 		{`operator.issuerKinds=["Issuer"]`, "issuerKinds"},
 		{`operator.extraArgs=["debug"]`, "extraArgs"},
 		{`operator.extraArgs=["--gate-image=evil"]`, "operator.extraArgs: --gate-image is set by images.gate"},
