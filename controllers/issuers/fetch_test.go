@@ -195,7 +195,7 @@ func TestOnlyTLS(t *testing.T) {
 		t.Error(err)
 	}
 	old := httptest.NewUnstartedServer(http.NotFoundHandler())
-	old.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11} //nolint:gosec // the point of the test
+	old.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
 	old.Config.ErrorLog = quiet
 	old.StartTLS()
 	defer old.Close()
