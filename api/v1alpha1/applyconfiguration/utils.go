@@ -134,10 +134,10 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.SubjectApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("TLS"):
 		return &apiv1alpha1.TLSApplyConfiguration{}
-	case v1alpha1.SchemeGroupVersion.WithKind("Tools"):
-		return &apiv1alpha1.ToolsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("TokenIssuer"):
 		return &apiv1alpha1.TokenIssuerApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Tools"):
+		return &apiv1alpha1.ToolsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Transport"):
 		return &apiv1alpha1.TransportApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Volume"):

@@ -35,15 +35,15 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.AccessRule
   map:
     fields:
-    - name: expression
-      type:
-        scalar: string
     - name: actors
       type:
         list:
           elementType:
             namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.MCPClientSubject
           elementRelationship: atomic
+    - name: expression
+      type:
+        scalar: string
     - name: methods
       type:
         list:
@@ -1095,15 +1095,6 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: string
       default: 8h
-- name: com.github.bartizan-dev.bartizan.api.v1alpha1.Tools
-  map:
-    fields:
-    - name: forbidden
-      type:
-        list:
-          elementType:
-            scalar: string
-          elementRelationship: associative
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.TokenIssuer
   map:
     fields:
@@ -1121,6 +1112,15 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.TokenIssuerType
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.TokenIssuerType
   scalar: string
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.Tools
+  map:
+    fields:
+    - name: forbidden
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.Transport
   map:
     fields:
