@@ -1,0 +1,134 @@
+// Package probe attacks one gate as a client would, and says which attacks failed.
+//
+// Probes are harmless by construction: the methods, tools, prompts and resources that they name are random and exist
+// nowhere, and where the attack is on authentication or on the reading of a message, what it carries is a method that no
+// gate passes on even to who may do everything. A refusal counts only beside a positive control: the gate of the same
+// address, asked from the same place, answered as it should.
+package probe
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/bartizan-dev/bartizan/internal/posture"
+)
+
+// Target is one gate, and what it is attacked with.
+type Target struct {
+	// Pod names it in results.
+	Pod string
+	// Address is the pod's IP, GatePort the gate's port there and ServerPort the server's.
+	Address              string
+	GatePort, ServerPort int
+	// ServerName is the name that the certificate must carry, Host the Host header that is served, Path the MCP endpoint.
+	ServerName, Host, Path string
+	// Roots vouch for the certificate; nil: those of the system.
+	Roots *x509.CertPool
+	// Revision is the revision of MCP to speak.
+	Revision string
+	// Identity is a certificate that the gate accepts and that may do nothing; nil where the gate asks for no certificate.
+	Identity *tls.Certificate
+	// NoIdentity says why Identity is nil.
+	NoIdentity string
+	// Forged are certificates that no gate may accept.
+	Forged []Forged
+	// Mark is the trace id that every request carries, 32 hex digits: the audit log has it.
+	Mark string
+	// Timeout bounds each attempt. A connection that does not come about within it is one that something prevents.
+	Timeout time.Duration
+}
+
+// Forged is a certificate that no gate may accept.
+type Forged struct {
+	// Name says what is wrong with it, such as "expired certificate".
+	Name        string
+	Certificate *tls.Certificate
+}
+
+// Run attacks the target with everything.
+func Run(ctx context.Context, t Target) []posture.Probe {
+	r := &run{Target: t, nonce: nonce(), clients: map[*tls.Certificate]*client{}}
+	defer r.close()
+	if why := r.control(ctx); why != "" {
+		r.add("positive control", "", posture.Inconclusive, why)
+		r.certificate(ctx) // which may be why
+		return r.results
+	}
+	for _, step := range []func(context.Context){
+		r.authentication, r.certificates, r.permissions, r.reading, r.malformed, r.leaks, r.transport, r.detours,
+	} {
+		step(ctx)
+	}
+	return r.results
+}
+
+type run struct {
+	Target
+	// nonce is in everything that is sent, so that an answer that repeats it shows.
+	nonce   string
+	clients map[*tls.Certificate]*client
+	results []posture.Probe
+	// answers are all answers, for what no answer may have in it.
+	answers []answer
+}
+
+func (r *run) result(name, control string, outcome posture.Outcome, detail string) posture.Probe {
+	return posture.Probe{Name: name, Control: control, Pod: r.Pod, Outcome: outcome, Detail: detail}
+}
+
+func (r *run) add(name, control string, outcome posture.Outcome, detail string) {
+	r.results = append(r.results, r.result(name, control, outcome, detail))
+}
+
+// control says why the gate does not answer as it should; "" when it does.
+func (r *run) control(ctx context.Context) string {
+	w := denied
+	if r.Identity == nil {
+		w = unauthenticated
+	}
+	switch a := r.send(ctx, r.Identity, request{body: r.message("ping", "")}); {
+	case a.err != nil:
+		return "the gate does not answer: " + words(a.err)
+	case w.met(a) != "":
+		return "the gate does not answer as it should: " + w.met(a)
+	}
+	return ""
+}
+
+// address is the gate's.
+func (r *run) address(port int) string { return net.JoinHostPort(r.Address, strconv.Itoa(port)) }
+
+// nonce is random and looks like a word of nobody's.
+func nonce() string { return "zz" + rand.Text() }
+
+const wrongCertificate = "the certificate is wrong: "
+
+// words says what went wrong with a connection, without addresses and other things that change.
+func words(err error) string {
+	var timeout net.Error
+	var unknownAuthority x509.UnknownAuthorityError
+	var hostname x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	var alert tls.AlertError
+	switch {
+	case errors.As(err, &unknownAuthority):
+		return wrongCertificate + "it is of an unknown authority"
+	case errors.As(err, &hostname):
+		return wrongCertificate + "it has another name"
+	case errors.As(err, &invalid):
+		return wrongCertificate + "it is not valid"
+	case errors.As(err, &alert):
+		return "the TLS handshake was refused"
+	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
+		return "no connection in time"
+	case refused(err):
+		return "the connection was refused"
+	}
+	return "the connection broke"
+}
