@@ -31,6 +31,7 @@ import (
 	"github.com/bartizan-dev/bartizan/controllers/issuers"
 	"github.com/bartizan-dev/bartizan/controllers/mcpclient"
 	"github.com/bartizan-dev/bartizan/controllers/mcpserver"
+	"github.com/bartizan-dev/bartizan/controllers/verification"
 )
 
 // Scheme returns all kinds that the operator works with.
@@ -75,6 +76,8 @@ type Options struct {
 	IssuerTimes issuers.Times
 	// Gates asks gates for their status; nil: over the network.
 	Gates gates.Reader
+	// Attack attacks a gate; nil: over the network.
+	Attack verification.Attack
 	// Now is the clock; nil: the machine's.
 	Now func() time.Time
 }
@@ -160,6 +163,15 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 			return (&mcpserver.Reconciler{
 				Client: mgr.GetClient(), Live: mgr.GetAPIReader(), APIs: apis, Gates: o.Gates, Events: mgr.GetEventRecorder("mcpserver"),
 				Budget: mcpserver.NewBudget(o.RolloutBudget), Settings: o.settings(), Now: o.Now, Keys: keys, Times: o.IssuerTimes,
+			}).SetupWithManager(ctx, mgr)
+		}},
+		{"verification", func() error {
+			return (&verification.Reconciler{
+				Client: mgr.GetClient(), Live: mgr.GetAPIReader(), APIs: apis, Gates: o.Gates, Attack: o.Attack,
+				Events: mgr.GetEventRecorder("mcpserver-verification"), Now: o.Now,
+				Settings: verification.Settings{
+					Namespace: o.Namespace, GateImage: o.GateImage, Timeout: 2 * time.Second, Again: cmp.Or(o.Retry, 15*time.Second), Spread: 5 * time.Minute,
+				},
 			}).SetupWithManager(ctx, mgr)
 		}},
 		{"MCPClient", func() error {

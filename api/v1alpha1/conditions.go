@@ -26,6 +26,8 @@ const (
 	ConditionWorkloadReady = "WorkloadReady"
 	// ConditionConfigurationInForce says that every ready gate reports the newest configuration.
 	ConditionConfigurationInForce = "ConfigurationInForce"
+	// ConditionVerified says that the server was attacked and every attack failed. Ready does not need it.
+	ConditionVerified = "Verified"
 )
 
 // Conditions of an MCPClient.

@@ -18,10 +18,12 @@ import (
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="Replicas",type=string,JSONPath=`.status.readyReplicas`
 // +kubebuilder:printcolumn:name="Class",type=string,JSONPath=`.spec.classification.level`
+// +kubebuilder:printcolumn:name="Posture",type=integer,JSONPath=`.status.posture.score`
 // +kubebuilder:printcolumn:name="URL",type=string,JSONPath=`.status.url`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Owner",type=string,JSONPath=`.spec.classification.owner`,priority=1
 // +kubebuilder:printcolumn:name="Image",type=string,JSONPath=`.status.image`,priority=1
+// +kubebuilder:printcolumn:name="Verified",type=string,JSONPath=`.status.conditions[?(@.type=="Verified")].status`,priority=1
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name must be a DNS label that starts with a letter, because a Service has this name: lower-case letters, digits and '-'"
 type MCPServer struct {
@@ -122,6 +124,9 @@ type MCPServerSpec struct {
 	// audit says what the gates' audit logs have of the arguments of calls.
 	// +optional
 	Audit *Audit `json:"audit,omitempty"`
+	// verification says how the operator attacks the server to show that its controls hold.
+	// +optional
+	Verification *Verification `json:"verification,omitempty"`
 }
 
 // EnvVar is one environment variable, with exactly one source.
@@ -329,7 +334,8 @@ type MCPServerStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// conditions are Ready, which sums up, and what it is made of: CertificatesReady, SecretsReady, WorkloadReady,
-	// ConfigurationInForce and Isolated. Reconciling and Stalled are there while they are true.
+	// ConfigurationInForce and Isolated. Reconciling and Stalled are there while they are true. Verified, which Ready does not
+	// need, says whether the last attacks on the server failed.
 	// +kubebuilder:validation:MaxItems=16
 	// +listType=map
 	// +listMapKey=type
@@ -349,6 +355,9 @@ type MCPServerStatus struct {
 	// gate is the state of the gates.
 	// +optional
 	Gate *GateStatus `json:"gate,omitempty"`
+	// posture sums up the security controls of the server.
+	// +optional
+	Posture *PostureStatus `json:"posture,omitempty"`
 	// clients is the number of MCPClients that may reach the server.
 	// +kubebuilder:validation:Minimum=0
 	// +optional

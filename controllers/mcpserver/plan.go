@@ -12,6 +12,7 @@ import (
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/controllers/authority"
 	"github.com/bartizan-dev/bartizan/controllers/internal/apply"
+	"github.com/bartizan-dev/bartizan/controllers/internal/isolation"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 	"github.com/bartizan-dev/bartizan/internal/policy"
@@ -34,7 +35,7 @@ type plan struct {
 	// generation is the generation of the gates' configuration; empty while there is none.
 	generation string
 	// surroundings judge the isolation.
-	surroundings surroundings
+	surroundings isolation.Surroundings
 }
 
 type deploymentPlan struct {
@@ -230,21 +231,21 @@ func ours(o *observed, object metav1.Object) bool {
 }
 
 // surroundingsOf is what the isolation is judged by. podLabels are those of the pods; nil while there are none.
-func surroundingsOf(o *observed, p manifests.Params, podLabels map[string]string) (surroundings, error) {
-	s := surroundings{
-		server: o.server.Name, podLabels: podLabels, podPorts: map[string]int32{}, policies: o.policies, services: o.services,
-		own: func(object metav1.Object) bool { return ours(o, object) },
+func surroundingsOf(o *observed, p manifests.Params, podLabels map[string]string) (isolation.Surroundings, error) {
+	s := isolation.Surroundings{
+		Server: o.server.Name, PodLabels: podLabels, PodPorts: map[string]int32{}, Policies: o.policies, Services: o.services,
+		Own: func(object metav1.Object) bool { return ours(o, object) },
 	}
 	if wanted, err := manifests.NetworkPolicy(p); err == nil {
 		content, err := json.Marshal(wanted.Spec)
 		if err != nil {
 			return s, err
 		}
-		if err := json.Unmarshal(content, &s.policy); err != nil {
+		if err := json.Unmarshal(content, &s.Policy); err != nil {
 			return s, err
 		}
 	} else if o.networkPolicy != nil {
-		s.policy = o.networkPolicy.Spec
+		s.Policy = o.networkPolicy.Spec
 	}
 	if o.deployment == nil {
 		return s, nil
@@ -253,7 +254,7 @@ func surroundingsOf(o *observed, p manifests.Params, podLabels map[string]string
 	for _, container := range slices.Concat(template.InitContainers, template.Containers) {
 		for _, port := range container.Ports {
 			if port.Name != "" {
-				s.podPorts[port.Name] = port.ContainerPort
+				s.PodPorts[port.Name] = port.ContainerPort
 			}
 		}
 	}

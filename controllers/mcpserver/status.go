@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,10 +18,11 @@ import (
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	ac "github.com/bartizan-dev/bartizan/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/controllers/internal/conditions"
+	"github.com/bartizan-dev/bartizan/controllers/internal/isolation"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
 )
 
-// statusOwner is the field owner of the status of MCPServers, of which this controller is the only writer.
+// statusOwner is the field owner of the status of MCPServers. What package verification writes there is its own.
 const statusOwner = "bartizan-mcpserver"
 
 // summarize is the status that follows from a reconcile. It is pure.
@@ -30,7 +32,7 @@ func summarize(o *observed, p plan, a applied, d distribution, s Settings) v1alp
 		v1alpha1.ConditionSecretsReady:         secrets(o),
 		v1alpha1.ConditionWorkloadReady:        workload(o, p, a),
 		v1alpha1.ConditionConfigurationInForce: configuration(o, d),
-		v1alpha1.ConditionIsolated:             isolation(o, p, d),
+		v1alpha1.ConditionIsolated:             isolated(o, p, d),
 	}
 	if len(o.issuers) > 0 {
 		findings[v1alpha1.ConditionTokensReady] = tokens(o)
@@ -290,9 +292,9 @@ func configuration(o *observed, d distribution) finding {
 	}
 }
 
-func isolation(o *observed, p plan, d distribution) finding {
-	if p.surroundings.podLabels != nil {
-		if found := openings(p.surroundings); len(found) > 0 {
+func isolated(o *observed, p plan, d distribution) finding {
+	if p.surroundings.PodLabels != nil {
+		if found := isolation.Openings(p.surroundings); len(found) > 0 {
 			return no(reasonOpened, strings.Join(found, "; "))
 		}
 	}
@@ -305,9 +307,18 @@ func isolation(o *observed, p plan, d distribution) finding {
 	return yes(reasonIsolated, "nothing opens the pods beyond what this MCPServer says")
 }
 
+// own is a status without what the controller of package verification writes.
+func own(status v1alpha1.MCPServerStatus) v1alpha1.MCPServerStatus {
+	status.Posture = nil
+	status.Conditions = slices.DeleteFunc(slices.Clone(status.Conditions), func(c metav1.Condition) bool {
+		return c.Type == v1alpha1.ConditionVerified
+	})
+	return status
+}
+
 // writeStatus writes the status if it differs, and tells about transitions.
 func (r *Reconciler) writeStatus(ctx context.Context, o *observed, status v1alpha1.MCPServerStatus) error {
-	if equality.Semantic.DeepEqual(o.server.Status, status) {
+	if equality.Semantic.DeepEqual(own(o.server.Status), status) {
 		return nil
 	}
 	content, err := json.Marshal(status)

@@ -32,6 +32,7 @@ import (
 	"github.com/bartizan-dev/bartizan/controllers/authority"
 	"github.com/bartizan-dev/bartizan/controllers/internal/access"
 	"github.com/bartizan-dev/bartizan/controllers/internal/apply"
+	"github.com/bartizan-dev/bartizan/controllers/internal/isolation"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
 	"github.com/bartizan-dev/bartizan/controllers/issuers"
 )
@@ -220,7 +221,7 @@ func (r *Reconciler) byNetworkPolicy(ctx context.Context, object client.Object) 
 	}
 	policy := object.(*networkingv1.NetworkPolicy)
 	return r.servers(ctx, policy.Namespace, func(server *v1alpha1.MCPServer) bool {
-		return policy.Name == server.Name || selects(policy.Spec.PodSelector, podLabels(server))
+		return policy.Name == server.Name || isolation.Selects(policy.Spec.PodSelector, podLabels(server))
 	})
 }
 

@@ -78,6 +78,16 @@ var rules = []struct {
 	{"request size too small", "server", `spec: {limits: {requestBytes: '1023'}}`, []string{
 		`spec.limits.requestBytes: Invalid value: "1023": limits.requestBytes must be a quantity between 1Ki and 64Mi`,
 	}},
+	{"verification too often", "server", `spec: {verification: {interval: 9s}}`, []string{
+		`spec.verification.interval: Invalid value: "9s": verification.interval must be between 10s and 168h, in h, m and s`,
+	}},
+	{"verification too rarely", "server", `spec: {verification: {interval: 169h}}`, []string{
+		`spec.verification.interval: Invalid value: "169h": verification.interval must be between 10s and 168h, in h, m and s`,
+	}},
+	{"verification as often as can be", "server", `spec: {verification: {interval: 10s}}`, nil},
+	{"exemption of what is no control", "server", `spec: {verification: {exemptions: [{control: everything, owner: me, reason: none, notAfter: "2031-01-01T00:00:00Z"}]}}`, []string{
+		`spec.verification.exemptions[0].control: Invalid value: "everything": spec.verification.exemptions[0].control in body should match '^[A-Z]{3,5}-[1-9][0-9]?$'`,
+	}},
 	{"pod annotation of the operator's", "server", `spec: {pod: {annotations: {bartizan.dev/inputs: x}}}`, []string{
 		`spec.pod.annotations: Invalid value: pod.annotations must not set bartizan.dev/ annotations: the operator owns them`,
 	}},

@@ -81,10 +81,11 @@ func TestIntegrationColumns(t *testing.T) {
 	}{
 		{
 			"mcpserver-all-fields.yaml",
-			`{"conditions": [` + ready + `], "url": "https://mcp.example.com/mcp", "readyReplicas": 0, "image": "a@sha256:b"}`,
+			`{"conditions": [` + ready + `, {"type": "Verified", "status": "True", "reason": "Verified", "message": "", "lastTransitionTime": "2030-01-01T00:00:00Z"}],
+			"posture": {"score": 87, "coverage": 60, "passed": 1, "failed": 2, "warned": 3, "unknown": 4, "exempted": 5}, "url": "https://mcp.example.com/mcp", "readyReplicas": 0, "image": "a@sha256:b"}`,
 			[]string{
-				"Name=github-tools", "Ready=False", "Reason=ImageNotPinned", "Replicas=0", "Class=Confidential", "URL=https://mcp.example.com/mcp", "Age",
-				"wide Owner=team-a@example.com", "wide Image=a@sha256:b", "wide Message=spec.image has no digest",
+				"Name=github-tools", "Ready=False", "Reason=ImageNotPinned", "Replicas=0", "Class=Confidential", "Posture=87", "URL=https://mcp.example.com/mcp", "Age",
+				"wide Owner=team-a@example.com", "wide Image=a@sha256:b", "wide Verified=True", "wide Message=spec.image has no digest",
 			},
 		},
 		{

@@ -21,7 +21,8 @@ func minRevision(s *v1alpha1.MCPServer) gateconfig.Revision {
 	return cmp.Or(gateconfig.Revision(s.Spec.Transport.MinRevision), gateconfig.Revision20250618)
 }
 
-func authentication(s *v1alpha1.MCPServer) gateconfig.Authentication {
+// Authentication is how a server authenticates its clients, with the defaults.
+func Authentication(s *v1alpha1.MCPServer) gateconfig.Authentication {
 	var spec v1alpha1.Authentication
 	if s.Spec.Authentication != nil {
 		spec = *s.Spec.Authentication

@@ -41,7 +41,8 @@ func NetworkPolicy(p Params) (*networkingv1.NetworkPolicyApplyConfiguration, err
 		WithSpec(spec), nil
 }
 
-// ingress lets callers reach the gate, and the operator the gate's status.
+// ingress lets callers reach the gate, and the operator the gate and its status: it attacks the gate as a caller would. The
+// server's own port stays closed to it, which it shows.
 func ingress(p Params) ([]*networkingv1.NetworkPolicyIngressRuleApplyConfiguration, error) {
 	callers, err := callers(p)
 	if err != nil {
@@ -56,7 +57,7 @@ func ingress(p Params) ([]*networkingv1.NetworkPolicyIngressRuleApplyConfigurati
 	if p.Operator.Namespace != "" && len(p.Operator.PodLabels) > 0 {
 		rules = append(rules, networkingv1.NetworkPolicyIngressRule().
 			WithFrom(pods(p.Operator.Namespace, metav1.LabelSelector().WithMatchLabels(p.Operator.PodLabels))).
-			WithPorts(port(core.ProtocolTCP, gateconfig.StatusPort)))
+			WithPorts(port(core.ProtocolTCP, gateconfig.GatePort), port(core.ProtocolTCP, gateconfig.StatusPort)))
 	}
 	return rules, nil
 }

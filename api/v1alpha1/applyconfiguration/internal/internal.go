@@ -355,6 +355,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: name
       type:
         scalar: string
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.ControlResult
+  scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.CredentialMode
   scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.CronSchedule
@@ -407,6 +409,36 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: string
     - name: value
+      type:
+        scalar: string
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.Exemption
+  map:
+    fields:
+    - name: control
+      type:
+        scalar: string
+    - name: notAfter
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: owner
+      type:
+        scalar: string
+    - name: reason
+      type:
+        scalar: string
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.FailingControl
+  map:
+    fields:
+    - name: control
+      type:
+        scalar: string
+    - name: reason
+      type:
+        scalar: string
+    - name: result
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.ControlResult
+    - name: severity
       type:
         scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.GateStatus
@@ -733,6 +765,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: transport
       type:
         namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.Transport
+    - name: verification
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.Verification
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.MCPServerStatus
   map:
     fields:
@@ -759,6 +794,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: observedGeneration
       type:
         scalar: numeric
+    - name: posture
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.PostureStatus
     - name: readyReplicas
       type:
         scalar: numeric
@@ -931,6 +969,41 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - name
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.PostureStatus
+  map:
+    fields:
+    - name: coverage
+      type:
+        scalar: numeric
+    - name: evaluatedAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: exempted
+      type:
+        scalar: numeric
+    - name: failed
+      type:
+        scalar: numeric
+    - name: failing
+      type:
+        list:
+          elementType:
+            namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.FailingControl
+          elementRelationship: associative
+          keys:
+          - control
+    - name: passed
+      type:
+        scalar: numeric
+    - name: score
+      type:
+        scalar: numeric
+    - name: unknown
+      type:
+        scalar: numeric
+    - name: warned
+      type:
+        scalar: numeric
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.Probes
   map:
     fields:
@@ -1144,6 +1217,21 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.TransportType
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.TransportType
   scalar: string
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.Verification
+  map:
+    fields:
+    - name: exemptions
+      type:
+        list:
+          elementType:
+            namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.Exemption
+          elementRelationship: associative
+          keys:
+          - control
+    - name: interval
+      type:
+        scalar: string
+      default: 1h
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.Volume
   map:
     fields:

@@ -51,6 +51,8 @@ type MCPServerSpecApplyConfiguration struct {
 	Tools *ToolsApplyConfiguration `json:"tools,omitempty"`
 	// audit says what the gates' audit logs have of the arguments of calls.
 	Audit *AuditApplyConfiguration `json:"audit,omitempty"`
+	// verification says how the operator attacks the server to show that its controls hold.
+	Verification *VerificationApplyConfiguration `json:"verification,omitempty"`
 }
 
 // MCPServerSpecApplyConfiguration constructs a declarative configuration of the MCPServerSpec type for use with
@@ -222,5 +224,13 @@ func (b *MCPServerSpecApplyConfiguration) WithTools(value *ToolsApplyConfigurati
 // If called multiple times, the Audit field is set to the value of the last call.
 func (b *MCPServerSpecApplyConfiguration) WithAudit(value *AuditApplyConfiguration) *MCPServerSpecApplyConfiguration {
 	b.Audit = value
+	return b
+}
+
+// WithVerification sets the Verification field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Verification field is set to the value of the last call.
+func (b *MCPServerSpecApplyConfiguration) WithVerification(value *VerificationApplyConfiguration) *MCPServerSpecApplyConfiguration {
+	b.Verification = value
 	return b
 }

@@ -14,7 +14,8 @@ type MCPServerStatusApplyConfiguration struct {
 	// observedGeneration is the generation of the spec that this status is about.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// conditions are Ready, which sums up, and what it is made of: CertificatesReady, SecretsReady, WorkloadReady,
-	// ConfigurationInForce and Isolated. Reconciling and Stalled are there while they are true.
+	// ConfigurationInForce and Isolated. Reconciling and Stalled are there while they are true. Verified, which Ready does not
+	// need, says whether the last attacks on the server failed.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// url is where clients reach the server.
 	URL *string `json:"url,omitempty"`
@@ -24,6 +25,8 @@ type MCPServerStatusApplyConfiguration struct {
 	Image *string `json:"image,omitempty"`
 	// gate is the state of the gates.
 	Gate *GateStatusApplyConfiguration `json:"gate,omitempty"`
+	// posture sums up the security controls of the server.
+	Posture *PostureStatusApplyConfiguration `json:"posture,omitempty"`
 	// clients is the number of MCPClients that may reach the server.
 	Clients *int32 `json:"clients,omitempty"`
 	// replicas is the number of pods.
@@ -90,6 +93,14 @@ func (b *MCPServerStatusApplyConfiguration) WithImage(value string) *MCPServerSt
 // If called multiple times, the Gate field is set to the value of the last call.
 func (b *MCPServerStatusApplyConfiguration) WithGate(value *GateStatusApplyConfiguration) *MCPServerStatusApplyConfiguration {
 	b.Gate = value
+	return b
+}
+
+// WithPosture sets the Posture field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Posture field is set to the value of the last call.
+func (b *MCPServerStatusApplyConfiguration) WithPosture(value *PostureStatusApplyConfiguration) *MCPServerStatusApplyConfiguration {
+	b.Posture = value
 	return b
 }
 

@@ -1,4 +1,6 @@
-package mcpserver
+// Package isolation finds what opens the pods of a server beyond what its MCPServer says: other policies, and Services that
+// lead past the gate.
+package isolation
 
 import (
 	"fmt"
@@ -15,48 +17,58 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 )
 
-// surroundings is what decides who else may reach a server's pods, all of one namespace.
-type surroundings struct {
-	// server is the name of the MCPServer, podLabels are the labels of its pods, podPorts their named ports.
-	server    string
-	podLabels map[string]string
-	podPorts  map[string]int32
-	// policy is the server's own NetworkPolicy as it should be.
-	policy networkingv1.NetworkPolicySpec
-	// policies and services are all of the namespace, our own among them.
-	policies []networkingv1.NetworkPolicy
-	services []corev1.Service
-	// own says whether an object is a child of the server.
-	own func(metav1.Object) bool
+// Surroundings is what decides who else may reach a server's pods, all of one namespace.
+type Surroundings struct {
+	// Server is the name of the MCPServer, PodLabels are the labels of its pods, PodPorts their named ports.
+	Server    string
+	PodLabels map[string]string
+	PodPorts  map[string]int32
+	// Policy is the server's own NetworkPolicy as it should be.
+	Policy networkingv1.NetworkPolicySpec
+	// Policies and Services are all of the namespace, our own among them.
+	Policies []networkingv1.NetworkPolicy
+	Services []corev1.Service
+	// Own says whether an object is a child of the server.
+	Own func(metav1.Object) bool
 }
 
-// openings are the objects that open the pods beyond what the server's own policy allows. NetworkPolicies are additive:
-// what one of them allows is allowed. Each is told with what to do about it; the order is stable.
-func openings(s surroundings) []string {
+// Openings are the objects that open the pods beyond what the server's own policy allows: ByPolicies and ByServices
+// together. Each is told with what to do about it; the order is stable.
+func Openings(s Surroundings) []string { return append(ByPolicies(s), ByServices(s)...) }
+
+// ByPolicies are the NetworkPolicies that open the pods. They are additive: what one of them allows is allowed.
+func ByPolicies(s Surroundings) []string {
 	var found []string
-	for i := range s.policies {
-		policy := &s.policies[i]
-		if s.own(policy) || !selects(policy.Spec.PodSelector, s.podLabels) {
+	for i := range s.Policies {
+		policy := &s.Policies[i]
+		if s.Own(policy) || !Selects(policy.Spec.PodSelector, s.PodLabels) {
 			continue
 		}
 		var directions []string
-		if opensIngress(policy.Spec, s.policy) {
+		if opensIngress(policy.Spec, s.Policy) {
 			directions = append(directions, "ingress")
 		}
-		if opensEgress(policy.Spec, s.policy) {
+		if opensEgress(policy.Spec, s.Policy) {
 			directions = append(directions, "egress")
 		}
 		if len(directions) > 0 {
 			found = append(found, fmt.Sprintf("NetworkPolicy %s selects the pods and allows %s that MCPServer %s does not: exclude the pods from its spec.podSelector, or delete it",
-				policy.Name, strings.Join(directions, " and "), s.server))
+				policy.Name, strings.Join(directions, " and "), s.Server))
 		}
 	}
-	for i := range s.services {
-		service := &s.services[i]
-		if s.own(service) || len(service.Spec.Selector) == 0 || !labels.SelectorFromSet(service.Spec.Selector).Matches(labels.Set(s.podLabels)) {
+	slices.Sort(found)
+	return found
+}
+
+// ByServices are the Services that lead past the gate.
+func ByServices(s Surroundings) []string {
+	var found []string
+	for i := range s.Services {
+		service := &s.Services[i]
+		if s.Own(service) || len(service.Spec.Selector) == 0 || !labels.SelectorFromSet(service.Spec.Selector).Matches(labels.Set(s.PodLabels)) {
 			continue
 		}
-		if ports := pastTheGate(service, s.podPorts); len(ports) > 0 {
+		if ports := pastTheGate(service, s.PodPorts); len(ports) > 0 {
 			found = append(found, fmt.Sprintf("Service %s selects the pods and leads past the gate to port %s: change its spec.selector, or delete it",
 				service.Name, strings.Join(ports, ", ")))
 		}
@@ -65,7 +77,8 @@ func openings(s surroundings) []string {
 	return found
 }
 
-func selects(selector metav1.LabelSelector, podLabels map[string]string) bool {
+// Selects says whether a selector selects pods with the labels.
+func Selects(selector metav1.LabelSelector, podLabels map[string]string) bool {
 	s, err := metav1.LabelSelectorAsSelector(&selector)
 	// The API server refuses selectors that cannot be read. Should one appear, it counts as one that selects.
 	return err != nil || s.Matches(labels.Set(podLabels))

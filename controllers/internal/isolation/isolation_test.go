@@ -1,4 +1,4 @@
-package mcpserver
+package isolation
 
 import (
 	"strings"
@@ -60,13 +60,13 @@ func TestOpenings(t *testing.T) {
 		}, "ingress"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			found := openings(surroundings{
-				server: "weather", podLabels: pods.MatchLabels, policy: own,
-				policies: []networkingv1.NetworkPolicy{
+			found := Openings(Surroundings{
+				Server: "weather", PodLabels: pods.MatchLabels, Policy: own,
+				Policies: []networkingv1.NetworkPolicy{
 					{ObjectMeta: metav1.ObjectMeta{Name: "weather"}, Spec: networkingv1.NetworkPolicySpec{PodSelector: all, Ingress: []networkingv1.NetworkPolicyIngressRule{{}}}},
 					{ObjectMeta: metav1.ObjectMeta{Name: "theirs"}, Spec: test.policy},
 				},
-				own: func(o metav1.Object) bool { return o.GetName() == "weather" },
+				Own: func(o metav1.Object) bool { return o.GetName() == "weather" },
 			})
 			switch {
 			case test.want == "" && len(found) > 0:
@@ -98,10 +98,10 @@ func TestServicesPastTheGate(t *testing.T) {
 		{"without a selector", nil, corev1.ServicePort{Port: 8080}, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			found := openings(surroundings{
-				server: "weather", podLabels: pods, podPorts: map[string]int32{"mcp": gateconfig.GatePort, "status": gateconfig.StatusPort},
-				services: []corev1.Service{{ObjectMeta: metav1.ObjectMeta{Name: "theirs"}, Spec: corev1.ServiceSpec{Selector: test.selector, Ports: []corev1.ServicePort{test.port}}}},
-				own:      func(metav1.Object) bool { return false },
+			found := Openings(Surroundings{
+				Server: "weather", PodLabels: pods, PodPorts: map[string]int32{"mcp": gateconfig.GatePort, "status": gateconfig.StatusPort},
+				Services: []corev1.Service{{ObjectMeta: metav1.ObjectMeta{Name: "theirs"}, Spec: corev1.ServiceSpec{Selector: test.selector, Ports: []corev1.ServicePort{test.port}}}},
+				Own:      func(metav1.Object) bool { return false },
 			})
 			switch {
 			case test.want == "" && len(found) > 0:

@@ -1,0 +1,114 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Verification says how the operator attacks the server to show that its controls hold.
+type Verification struct {
+	// interval is how often every gate of the server is attacked. It also is when something changed.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,5}(h|m|s))+$') && duration(self) >= duration('10s') && duration(self) <= duration('168h')",message="verification.interval must be between 10s and 168h, in h, m and s"
+	// +kubebuilder:default="1h"
+	// +optional
+	Interval string `json:"interval,omitempty"`
+	// exemptions take controls out of the posture, until a day, with somebody who answers for it.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +listType=map
+	// +listMapKey=control
+	// +optional
+	Exemptions []Exemption `json:"exemptions,omitempty"`
+}
+
+// Exemption takes a control out of the posture.
+type Exemption struct {
+	// control is the id of the control, such as ENC-6.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=16
+	// +kubebuilder:validation:Pattern=`^[A-Z]{3,5}-[1-9][0-9]?$`
+	// +required
+	Control string `json:"control,omitempty"`
+	// owner answers for it: a team or an address.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +required
+	Owner string `json:"owner,omitempty"`
+	// reason says why.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +required
+	Reason string `json:"reason,omitempty"`
+	// notAfter is when the control counts again.
+	// +required
+	NotAfter metav1.Time `json:"notAfter,omitzero"`
+}
+
+// PostureStatus sums up the security controls of a server, as they were when something about them last changed.
+type PostureStatus struct {
+	// score is 0 to 100: what passed, by severity, out of what was evaluated; at most 40 while a critical control fails.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	// +required
+	Score *int32 `json:"score,omitempty"`
+	// coverage is 0 to 100: how much of what applies was evaluated, by severity. The rest is unknown.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	// +required
+	Coverage *int32 `json:"coverage,omitempty"`
+	// passed is the number of controls that hold.
+	// +kubebuilder:validation:Minimum=0
+	// +required
+	Passed *int32 `json:"passed,omitempty"`
+	// failed is the number of controls that do not.
+	// +kubebuilder:validation:Minimum=0
+	// +required
+	Failed *int32 `json:"failed,omitempty"`
+	// warned is the number of controls that hold in part.
+	// +kubebuilder:validation:Minimum=0
+	// +required
+	Warned *int32 `json:"warned,omitempty"`
+	// unknown is the number of controls for which there is no evidence.
+	// +kubebuilder:validation:Minimum=0
+	// +required
+	Unknown *int32 `json:"unknown,omitempty"`
+	// exempted is the number of controls that do not apply, or that somebody answers for.
+	// +kubebuilder:validation:Minimum=0
+	// +required
+	Exempted *int32 `json:"exempted,omitempty"`
+	// failing are the controls that failed or hold in part, the most severe first.
+	// +kubebuilder:validation:MaxItems=16
+	// +listType=map
+	// +listMapKey=control
+	// +optional
+	Failing []FailingControl `json:"failing,omitempty"`
+	// evaluatedAt is when anything of this last changed.
+	// +optional
+	EvaluatedAt *metav1.Time `json:"evaluatedAt,omitempty"`
+}
+
+// ControlResult is what became of a control that does not hold.
+// +kubebuilder:validation:Enum=Fail;Warn
+type ControlResult string
+
+// FailingControl is a control that does not hold.
+type FailingControl struct {
+	// control is the id of the control; docs/posture.md has all.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=16
+	// +required
+	Control string `json:"control,omitempty"`
+	// result is Fail, or Warn where it holds in part.
+	// +required
+	Result ControlResult `json:"result,omitempty"`
+	// severity of the control.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=16
+	// +required
+	Severity string `json:"severity,omitempty"`
+	// reason says why, in one sentence.
+	// +kubebuilder:validation:MaxLength=512
+	// +optional
+	Reason string `json:"reason,omitempty"`
+}

@@ -1,0 +1,33 @@
+package authority
+
+import (
+	"context"
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// SystemSigner returns the authority that vouches for the operator, and its key. Probes sign with it what no gate may accept,
+// such as a certificate that has ended.
+func SystemSigner(ctx context.Context, reader client.Reader, operatorNamespace string) (*x509.Certificate, crypto.Signer, error) {
+	key := client.ObjectKey{Namespace: operatorNamespace, Name: SystemIssuer}
+	secret := &corev1.Secret{}
+	if err := reader.Get(ctx, key, secret); err != nil {
+		return nil, nil, err
+	}
+	// The parser's own words could quote the key.
+	unusable := fmt.Errorf("no usable authority in Secret %s", key)
+	pair, err := tls.X509KeyPair(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey])
+	if err != nil {
+		return nil, nil, unusable
+	}
+	signer, ok := pair.PrivateKey.(crypto.Signer)
+	if !ok || pair.Leaf == nil {
+		return nil, nil, unusable
+	}
+	return pair.Leaf, signer, nil
+}

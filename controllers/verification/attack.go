@@ -1,0 +1,193 @@
+package verification
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/controllers/authority"
+	"github.com/bartizan-dev/bartizan/controllers/internal/gates"
+	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
+	"github.com/bartizan-dev/bartizan/internal/declared"
+	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+	"github.com/bartizan-dev/bartizan/internal/gatestatus"
+	"github.com/bartizan-dev/bartizan/internal/literal"
+	"github.com/bartizan-dev/bartizan/internal/posture"
+	"github.com/bartizan-dev/bartizan/internal/probe"
+)
+
+const (
+	// mostGates bounds how many gates of one server are attacked in one run; which ones is by chance.
+	mostGates = 16
+	// confirm is for how long a gate must have accepted a key that nobody has in use before that is told: a revocation is on
+	// its way for some seconds.
+	confirm = 15 * time.Second
+)
+
+// verify attacks the server's gates, and reads what only a question shows.
+func (r *Reconciler) verify(ctx context.Context, o *observed, last *run) *run {
+	now := &run{at: o.now, of: subject(o), gates: map[string]gatestatus.Status{}}
+	now.Interval = declared.VerificationInterval(o.server)
+	r.askGates(ctx, o, now, last)
+	now.literals = r.configMaps(ctx, o.server)
+	mark := newMark()
+	targets, why := r.targets(ctx, o, mark)
+	now.Incomplete = why
+	logf.FromContext(ctx).V(1).Info("attacking the gates", "gates", len(targets), "traceID", mark)
+	for _, target := range targets {
+		now.Probes = append(now.Probes, r.Attack(ctx, target)...)
+	}
+	now.at = r.Now()
+	if conclusive(now.Run) && len(now.gates) == len(o.gates) {
+		return now
+	}
+	now.inconclusive = 1
+	if last != nil {
+		now.inconclusive = last.inconclusive + 1
+	}
+	broken := slices.ContainsFunc(now.Probes, func(p posture.Probe) bool { return p.Outcome == posture.Broken })
+	if last != nil && !broken && now.inconclusive <= mostInconclusive && conclusive(last.Run) {
+		// A gate that is just ending or beginning says nothing about the others: what was proven stands a little longer.
+		kept := *last
+		kept.of, kept.inconclusive, kept.stale = now.of, now.inconclusive, now.stale
+		return &kept
+	}
+	return now
+}
+
+// askGates asks the gates for their status.
+func (r *Reconciler) askGates(ctx context.Context, o *observed, now, last *run) {
+	var asked []gates.Gate
+	for _, g := range o.gates {
+		asked = append(asked, gates.Gate{Address: g.pod.Status.PodIP, ServerName: manifests.ServerName(o.server), Roots: o.caBundle})
+	}
+	wanted := map[string]bool{}
+	for _, c := range o.clientFacts() {
+		for _, k := range c.Keys {
+			wanted[k.ID] = wanted[k.ID] || k.Accepted && o.now.Before(k.NotAfter)
+		}
+	}
+	now.stale = map[string]time.Time{}
+	for i, answer := range r.Gates.Read(ctx, asked) {
+		if answer.Err != nil {
+			continue
+		}
+		now.gates[o.gates[i].pod.Name] = answer.Status
+		for _, key := range answer.Status.Keys {
+			if wanted[key.ID] {
+				continue
+			}
+			now.stale[key.ID] = o.now
+			if last != nil && !last.stale[key.ID].IsZero() {
+				now.stale[key.ID] = last.stale[key.ID]
+			}
+		}
+	}
+}
+
+// targets are the gates with what they are attacked with, and why not everything can be tried.
+func (r *Reconciler) targets(ctx context.Context, o *observed, mark string) ([]probe.Target, string) {
+	endpoint, err := url.Parse(o.server.Status.URL)
+	if err != nil || endpoint.Path == "" {
+		return nil, "the server has no URL yet"
+	}
+	base := probe.Target{
+		GatePort: gateconfig.GatePort, ServerPort: int(o.server.Spec.Transport.Port),
+		ServerName: manifests.ServerName(o.server), Host: manifests.ServerName(o.server), Path: endpoint.Path,
+		Revision: revision(string(o.server.Spec.Transport.MinRevision)), Mark: mark, Timeout: r.Settings.Timeout,
+	}
+	if o.caBundle != "" {
+		if base.Roots, err = gateconfig.Pool(o.caBundle); err != nil {
+			return nil, "the authority of the serving certificate cannot be read"
+		}
+	}
+	why := ""
+	if manifests.Authentication(o.server).ClientCertificates == gateconfig.Disabled {
+		base.NoIdentity = "the server takes no client certificates, so the operator has no identity without grants to try"
+	} else {
+		if base.Identity, err = authority.Credentials(r.Client, r.Settings.Namespace)(ctx); err != nil {
+			return nil, "the operator has no certificate yet"
+		}
+		if base.Forged, err = r.forge(ctx, o.server); err != nil {
+			why = "certificates to try could not be forged"
+		}
+	}
+	var all []probe.Target
+	for _, g := range chosen(o.gates) {
+		for _, ip := range g.ips {
+			target := base
+			target.Pod, target.Address = g.pod.Name, ip
+			all = append(all, target)
+		}
+	}
+	return all, why
+}
+
+// chosen are the gates to attack: all, or as many as are allowed.
+func chosen(all []gate) []gate {
+	if len(all) <= mostGates {
+		return all
+	}
+	some := slices.Clone(all)
+	bytes := make([]byte, len(some))
+	_, _ = rand.Read(bytes) // crypto/rand does not fail
+	for i := range some {
+		j := int(bytes[i]) % (i + 1)
+		some[i], some[j] = some[j], some[i]
+	}
+	return some[:mostGates]
+}
+
+// forge makes certificates that no gate may accept.
+func (r *Reconciler) forge(ctx context.Context, server *v1alpha1.MCPServer) ([]probe.Forged, error) {
+	parent, signer, err := authority.SystemSigner(ctx, r.Client, r.Settings.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	return probe.Forge(parent, signer, server.Namespace)
+}
+
+// configMaps are the places in ConfigMaps that the spec names which hold what looks like a secret. No cache has those
+// ConfigMaps, so they are read here, once a run.
+func (r *Reconciler) configMaps(ctx context.Context, server *v1alpha1.MCPServer) []string {
+	keys := map[string]string{}
+	for i := range server.Spec.Env {
+		if ref := server.Spec.Env[i].ConfigMapKeyRef; ref != nil {
+			keys[ref.Name+"/"+ref.Key] = server.Spec.Env[i].Name
+		}
+	}
+	var found []string
+	read := map[string]*corev1.ConfigMap{}
+	for _, place := range slices.Sorted(maps.Keys(keys)) {
+		name, key, _ := strings.Cut(place, "/")
+		if read[name] == nil {
+			read[name] = &corev1.ConfigMap{}
+			if err := r.Live.Get(ctx, types.NamespacedName{Namespace: server.Namespace, Name: name}, read[name]); client.IgnoreNotFound(err) != nil {
+				continue
+			}
+		}
+		if kind := literal.Find(keys[place], read[name].Data[key]); kind != "" {
+			found = append(found, fmt.Sprintf("ConfigMap %s[%s] holds %s", name, key, kind))
+		}
+	}
+	return found
+}
+
+// newMark is a trace id by which the requests of one run are found in the audit log.
+func newMark() string {
+	id := make([]byte, 16)
+	_, _ = rand.Read(id) // crypto/rand does not fail
+	return hex.EncodeToString(id)
+}

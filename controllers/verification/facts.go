@@ -1,0 +1,203 @@
+package verification
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/controllers/internal/isolation"
+	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
+	"github.com/bartizan-dev/bartizan/internal/declared"
+	"github.com/bartizan-dev/bartizan/internal/posture"
+)
+
+// snapshot is all that is known about a server. It is pure. What the caches show is as it is now: they are watched.
+func snapshot(o *observed, last *run, settings Settings) *posture.Snapshot {
+	s := declared.Snapshot(o.server, o.now)
+	// What was proven is good for two intervals, and some time in the queue.
+	s.StaleAfter = 2*declared.VerificationInterval(o.server) + 5*time.Minute
+	s.Clients = posture.See(o.clientFacts(), "MCPClients", o.now)
+	s.Grants = posture.Say(o.grants(), "MCPAccessPolicies")
+	s.Certificate = o.certificateFact()
+	s.Authority = o.authorityFact()
+	s.NetworkOpenings = posture.See(o.openings(), "NetworkPolicies of the namespace", o.now)
+	s.Detours = posture.See(o.detours(), "Services of the namespace, pods", o.now)
+	o.podFacts(s, settings)
+	switch {
+	case len(o.gates) == 0:
+		s.Run.Missing = "no gate is ready"
+		s.Listeners.Missing, s.StaleKeys.Missing = s.Run.Missing, s.Run.Missing
+	case last != nil:
+		o.runFacts(s, last)
+	}
+	return s
+}
+
+func (o *observed) runFacts(s *posture.Snapshot, last *run) {
+	s.Run = posture.Prove(last.Run, "verification from the operator's pod", last.at)
+	s.Run.Value.Interval = declared.VerificationInterval(o.server)
+	s.Literals.Value = append(slices.Clone(s.Literals.Value), last.literals...)
+	if len(last.gates) < len(o.gates) {
+		s.Listeners.Missing, s.StaleKeys.Missing = "a gate does not tell its status", "a gate does not tell its status"
+		return
+	}
+	var listeners, stale []string
+	for _, status := range last.gates {
+		if slices.Contains(status.Listeners, "unknown") {
+			s.Listeners.Missing = "a gate cannot see the listeners of its pod"
+		}
+		listeners = append(listeners, status.Listeners...)
+	}
+	if s.Listeners.Missing != "a gate cannot see the listeners of its pod" {
+		slices.Sort(listeners)
+		s.Listeners = posture.See(slices.Compact(listeners), "status of the gates", last.at)
+	}
+	for id, since := range last.stale {
+		if last.at.Sub(since) >= confirm {
+			stale = append(stale, "key "+id+" is accepted, and no MCPClient has it in use")
+		}
+	}
+	slices.Sort(stale)
+	s.StaleKeys = posture.See(stale, "status of the gates", last.at)
+}
+
+// clientFacts are the clients that are granted anything.
+func (o *observed) clientFacts() []posture.Client {
+	var all []posture.Client
+	for _, granted := range o.who.Clients {
+		name := granted.Namespace + "/" + granted.Name
+		c := o.clients[name]
+		if c == nil {
+			continue
+		}
+		fact := posture.Client{Name: name, MaximumAge: 2160 * time.Hour}
+		if c.Spec.Rotation != nil {
+			if d, err := time.ParseDuration(c.Spec.Rotation.MaximumAge); err == nil {
+				fact.MaximumAge = d
+			}
+		}
+		for _, credential := range c.Status.Credentials {
+			if credential.Namespace != o.server.Namespace {
+				continue
+			}
+			fact.Listed = true
+			for _, k := range credential.Keys {
+				fact.Keys = append(fact.Keys, posture.Key{
+					ID: k.ID, IssuedAt: k.IssuedAt.Time, NotAfter: k.NotAfter.Time,
+					Accepted: k.State != v1alpha1.KeyRetired && k.State != v1alpha1.KeyRevoked,
+				})
+			}
+		}
+		if rotated := meta.FindStatusCondition(c.Status.Conditions, v1alpha1.ConditionRotationSucceeded); rotated != nil && rotated.Status == metav1.ConditionFalse {
+			fact.RotationFailed = "its rotation is overdue (" + rotated.Reason + ")"
+		}
+		all = append(all, fact)
+	}
+	return all
+}
+
+func (o *observed) grants() []posture.Grant {
+	var all []posture.Grant
+	for _, rule := range o.who.Policy.Rules {
+		all = append(all, posture.Grant{Rule: rule.ID, Tools: rule.Tools})
+	}
+	return all
+}
+
+func (o *observed) certificateFact() posture.Fact[posture.Certificate] {
+	if o.certificate == nil {
+		return posture.Unknown[posture.Certificate]("there is no Certificate " + manifests.CertificateName(o.server.Name))
+	}
+	key := o.certificate.Spec.PrivateKey
+	if key == nil {
+		return posture.See(posture.Certificate{Algorithm: "RSA"}, "Certificate "+o.certificate.Name, o.now)
+	}
+	return posture.See(posture.Certificate{
+		Algorithm: string(key.Algorithm), Bits: key.Size, FreshKeys: key.RotationPolicy == "Always",
+	}, "Certificate "+o.certificate.Name, o.now)
+}
+
+// authorityFact compares the ends of the serving certificate and of what vouches for it.
+func (o *observed) authorityFact() posture.Fact[posture.Authority] {
+	if o.caBundle == "" || o.server.Status.Gate == nil || o.server.Status.Gate.CertificateNotAfter == nil {
+		return posture.Unknown[posture.Authority]("the authority of the serving certificate is not known")
+	}
+	var end time.Time
+	for rest := []byte(o.caBundle); ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		if certificate, err := x509.ParseCertificate(block.Bytes); err == nil && certificate.NotAfter.After(end) {
+			end = certificate.NotAfter
+		}
+	}
+	if end.IsZero() {
+		return posture.Unknown[posture.Authority]("the authority of the serving certificate cannot be read")
+	}
+	return posture.See(posture.Authority{NotAfter: end, LeafNotAfter: o.server.Status.Gate.CertificateNotAfter.Time},
+		"ConfigMap "+manifests.CABundleName(o.server.Name), o.now)
+}
+
+// openings are what lets others reach the pods, or the pods reach others.
+func (o *observed) openings() []string {
+	s, policy := o.surroundings()
+	found := isolation.ByPolicies(s)
+	if !policy {
+		found = append(found, "NetworkPolicy "+o.server.Name+" of the MCPServer is missing")
+	}
+	return found
+}
+
+// detours are other ways to the pods, and what else is in them.
+func (o *observed) detours() []string {
+	s, _ := o.surroundings()
+	found := isolation.ByServices(s)
+	for i := range o.pods {
+		spec := &o.pods[i].Spec
+		say := func(format string, args ...any) {
+			found = append(found, fmt.Sprintf("Pod %s "+format, append([]any{o.pods[i].Name}, args...)...))
+		}
+		if spec.HostNetwork || spec.HostPID || spec.HostIPC {
+			say("shares a namespace of its host")
+		}
+		for _, v := range spec.Volumes {
+			if v.HostPath != nil {
+				say("mounts a folder of its host")
+			}
+		}
+		for _, c := range spec.EphemeralContainers {
+			say("has the ephemeral container %s", c.Name)
+		}
+		for _, c := range slices.Concat(spec.InitContainers, spec.Containers) {
+			if c.Name != manifests.ServerContainer && c.Name != manifests.GateContainer {
+				say("has the container %s, which no MCPServer names", c.Name)
+			}
+			if slices.ContainsFunc(c.Ports, func(p corev1.ContainerPort) bool { return p.HostPort != 0 }) {
+				say("has a port of its host")
+			}
+		}
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
+}
+
+// distinct are the different values of something of the pods.
+func (o *observed) distinct(of func(*corev1.Pod) string) []string {
+	var all []string
+	for i := range o.pods {
+		if value := of(&o.pods[i]); o.pods[i].DeletionTimestamp == nil && !slices.Contains(all, value) {
+			all = append(all, value)
+		}
+	}
+	slices.SortFunc(all, strings.Compare)
+	return all
+}

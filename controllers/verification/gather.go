@@ -1,0 +1,141 @@
+package verification
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/controllers/internal/access"
+	"github.com/bartizan-dev/bartizan/controllers/internal/isolation"
+	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
+)
+
+// observed is what the caches show of a server. It is read once, at the beginning.
+type observed struct {
+	server *v1alpha1.MCPServer
+	now    time.Time
+	who    access.Result
+	// clients are all that name the server, by "<namespace>/<name>".
+	clients     map[string]*v1alpha1.MCPClient
+	pods        []corev1.Pod
+	gates       []gate
+	policies    []networkingv1.NetworkPolicy
+	services    []corev1.Service
+	certificate *certmanager.Certificate
+	// caBundle vouches for the serving certificate.
+	caBundle string
+}
+
+// gate is a ready gate.
+type gate struct {
+	pod *corev1.Pod
+	ips []string
+}
+
+// gather reads caches. Of Secrets it reads nothing.
+func (r *Reconciler) gather(ctx context.Context, server *v1alpha1.MCPServer) (*observed, error) {
+	o := &observed{server: server, now: r.Now(), clients: map[string]*v1alpha1.MCPClient{}}
+	in := client.InNamespace(server.Namespace)
+	policies, clients, pods := &v1alpha1.MCPAccessPolicyList{}, &v1alpha1.MCPClientList{}, &corev1.PodList{}
+	networks, services, bundle := &networkingv1.NetworkPolicyList{}, &corev1.ServiceList{}, &corev1.ConfigMap{}
+	for _, read := range []func() error{
+		func() error { return r.Client.List(ctx, policies, in) },
+		func() error {
+			return r.Client.List(ctx, clients, client.MatchingFields{serversIndex: server.Namespace + "/" + server.Name})
+		},
+		func() error {
+			return r.Client.List(ctx, pods, in, client.MatchingLabels(manifests.Selector(server.Name)))
+		},
+		func() error { return r.Client.List(ctx, networks, in) },
+		func() error { return r.Client.List(ctx, services, in) },
+		func() error {
+			err := r.Client.Get(ctx, client.ObjectKey{Namespace: server.Namespace, Name: manifests.CABundleName(server.Name)}, bundle)
+			return client.IgnoreNotFound(err)
+		},
+	} {
+		if err := read(); err != nil {
+			return nil, err
+		}
+	}
+	for i := range clients.Items {
+		c := &clients.Items[i]
+		o.clients[c.Namespace+"/"+c.Name] = c
+	}
+	o.who = access.Build(access.Input{Server: server, Policies: policies.Items, Clients: clients.Items, Now: o.now})
+	o.pods, o.policies, o.services, o.caBundle = pods.Items, networks.Items, services.Items, bundle.Data[manifests.CABundleKey]
+	slices.SortFunc(o.pods, func(a, b corev1.Pod) int { return strings.Compare(a.Name, b.Name) })
+	for i := range o.pods {
+		if pod := &o.pods[i]; ready(pod) {
+			g := gate{pod: pod}
+			for _, ip := range pod.Status.PodIPs {
+				g.ips = append(g.ips, ip.IP)
+			}
+			o.gates = append(o.gates, g)
+		}
+	}
+	if !r.APIs.Served(certmanager.SchemeGroupVersion.Group) {
+		return o, nil
+	}
+	certificate := &certmanager.Certificate{}
+	err := r.Client.Get(ctx, client.ObjectKey{Namespace: server.Namespace, Name: manifests.CertificateName(server.Name)}, certificate)
+	if err == nil {
+		o.certificate = certificate
+	}
+	if apierrors.IsNotFound(err) {
+		err = nil
+	}
+	return o, err
+}
+
+func ready(pod *corev1.Pod) bool {
+	if pod.DeletionTimestamp != nil || len(pod.Status.PodIPs) == 0 {
+		return false
+	}
+	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
+}
+
+// owns says whether the server controls an object.
+func (o *observed) owns(object metav1.Object) bool {
+	owner := metav1.GetControllerOfNoCopy(object)
+	return owner != nil && owner.UID == o.server.UID
+}
+
+// surroundings is what the isolation is judged by: the server's own policy as it is, which its controller keeps as it should
+// be.
+func (o *observed) surroundings() (s isolation.Surroundings, policy bool) {
+	s = isolation.Surroundings{
+		Server: o.server.Name, PodLabels: manifests.Labels(o.server.Name), PodPorts: map[string]int32{},
+		Policies: o.policies, Services: o.services, Own: o.owns,
+	}
+	if o.server.Spec.Pod != nil {
+		for key, value := range o.server.Spec.Pod.Labels {
+			if _, ours := s.PodLabels[key]; !ours {
+				s.PodLabels[key] = value
+			}
+		}
+	}
+	for i := range o.pods {
+		for _, c := range slices.Concat(o.pods[i].Spec.InitContainers, o.pods[i].Spec.Containers) {
+			for _, port := range c.Ports {
+				s.PodPorts[port.Name] = port.ContainerPort
+			}
+		}
+	}
+	for i := range o.policies {
+		if o.owns(&o.policies[i]) {
+			s.Policy, policy = o.policies[i].Spec, true
+		}
+	}
+	return s, policy
+}

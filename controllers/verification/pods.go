@@ -1,0 +1,72 @@
+package verification
+
+import (
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	psa "k8s.io/pod-security-admission/api"
+	psapolicy "k8s.io/pod-security-admission/policy"
+
+	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
+	"github.com/bartizan-dev/bartizan/internal/posture"
+)
+
+// restricted is the restricted Pod Security Standard.
+var restricted = func() psapolicy.Evaluator {
+	evaluator, err := psapolicy.NewEvaluator(psapolicy.DefaultChecks(), nil)
+	if err != nil {
+		panic("the Pod Security Standards of the library contradict each other: " + err.Error())
+	}
+	return evaluator
+}()
+
+// podFacts are what the pods show.
+func (o *observed) podFacts(s *posture.Snapshot, settings Settings) {
+	gates := o.distinct(func(p *corev1.Pod) string { return image(p, manifests.GateContainer) })
+	s.Gate = posture.See(posture.Gate{Want: settings.GateImage, Running: gates}, "pods", o.now)
+	servers := o.distinct(func(p *corev1.Pod) string { return image(p, manifests.ServerContainer) })
+	s.Image = posture.See(posture.Image{Spec: o.server.Spec.Image, Running: servers}, "MCPServer spec.image, pods", o.now)
+	if len(o.pods) == 0 {
+		const none = "no pod runs"
+		s.PodSecurity, s.Containers = posture.Unknown[[]string](none), posture.Unknown[[]string](none)
+		s.Token = posture.Unknown[posture.ServiceAccountToken](none)
+		return
+	}
+	token := posture.ServiceAccountToken{Asked: o.server.Spec.KubernetesAccess != nil}
+	var insecure, loose []string
+	for i := range o.pods {
+		pod := &o.pods[i]
+		result := psapolicy.AggregateCheckResults(restricted.EvaluatePod(psa.LevelVersion{Level: psa.LevelRestricted, Version: psa.LatestVersion()}, &pod.ObjectMeta, &pod.Spec))
+		if !result.Allowed {
+			insecure = append(insecure, fmt.Sprintf("Pod %s: %s", pod.Name, result.ForbiddenDetail()))
+		}
+		for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+			if c.SecurityContext == nil || c.SecurityContext.ReadOnlyRootFilesystem == nil || !*c.SecurityContext.ReadOnlyRootFilesystem {
+				loose = append(loose, fmt.Sprintf("container %s of Pod %s may write to its root filesystem", c.Name, pod.Name))
+			}
+			if c.Resources.Limits.Memory().IsZero() || c.Resources.Limits.Cpu().IsZero() {
+				loose = append(loose, fmt.Sprintf("container %s of Pod %s has no limit of memory or CPU", c.Name, pod.Name))
+			}
+		}
+		if slices.ContainsFunc(pod.Spec.Volumes, hasToken) {
+			token.Mounted = append(token.Mounted, pod.Name)
+		}
+	}
+	s.PodSecurity = posture.See(insecure, "pods", o.now)
+	s.Containers = posture.See(loose, "pods", o.now)
+	s.Token = posture.See(token, "pods", o.now)
+}
+
+func hasToken(v corev1.Volume) bool {
+	return v.Projected != nil && slices.ContainsFunc(v.Projected.Sources, func(p corev1.VolumeProjection) bool { return p.ServiceAccountToken != nil })
+}
+
+func image(pod *corev1.Pod, container string) string {
+	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		if c.Name == container {
+			return c.Image
+		}
+	}
+	return "nothing"
+}

@@ -1,0 +1,119 @@
+package verification
+
+import (
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/bartizan-dev/bartizan/internal/declared"
+	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+	"github.com/bartizan-dev/bartizan/internal/gatestatus"
+	"github.com/bartizan-dev/bartizan/internal/posture"
+)
+
+// run is one verification of a server.
+type run struct {
+	posture.Run
+	// at is when it ended, of what it is about.
+	at time.Time
+	of string
+	// gates are what the gates said of themselves, by pod.
+	gates map[string]gatestatus.Status
+	// literals are places in ConfigMaps that hold what looks like a secret.
+	literals []string
+	// stale are keys that gates accepted and that nobody has in use, by when that was first seen.
+	stale map[string]time.Time
+	// inconclusive is how many runs in a row came to no conclusion.
+	inconclusive int
+}
+
+// memory has the last run of each server. An operator that begins has none: it verifies anew.
+type memory struct {
+	mutex sync.Mutex
+	runs  map[types.NamespacedName]*run
+}
+
+func newMemory() *memory { return &memory{runs: map[types.NamespacedName]*run{}} }
+
+func (m *memory) last(server types.NamespacedName) *run {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	return m.runs[server]
+}
+
+func (m *memory) remember(server types.NamespacedName, r *run) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	m.runs[server] = r
+}
+
+func (m *memory) forget(server types.NamespacedName) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	delete(m.runs, server)
+}
+
+// mostInconclusive is how many runs in a row may come to no conclusion before that is what is told.
+const mostInconclusive = 3
+
+// due returns how long to wait until the next run: not at all when something changed, or was asked for.
+func (r *Reconciler) due(o *observed, last *run) time.Duration {
+	interval := declared.VerificationInterval(o.server)
+	if len(o.gates) == 0 {
+		return interval // a gate that becomes ready is told by its pod
+	}
+	if last == nil {
+		if o.server.Status.Posture == nil {
+			return 0
+		}
+		// After a start of the operator all servers are due: they take turns.
+		turn := time.Duration(spread(o.server.UID, uint64(min(r.Settings.Spread, interval)+1)))
+		return r.started.Add(turn).Sub(o.now)
+	}
+	if last.of != subject(o) {
+		return 0
+	}
+	if last.inconclusive > 0 {
+		return last.at.Add(min(r.Settings.Again<<min(last.inconclusive-1, 6), interval)).Sub(o.now)
+	}
+	// Up to a tenth earlier, so that servers that were made together drift apart.
+	early := time.Duration(spread(o.server.UID, uint64(interval/10)+1))
+	return last.at.Add(interval - early).Sub(o.now)
+}
+
+func spread(uid types.UID, n uint64) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(uid)) // a hash never fails to write
+	return h.Sum64() % n
+}
+
+// subject is what a run is about: when it changes, the last run says little.
+func subject(o *observed) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d %s ", o.server.Generation, o.server.Annotations[AnnotationRequestedAt])
+	if o.server.Status.Gate != nil {
+		b.WriteString(o.server.Status.Gate.Generation)
+	}
+	for _, g := range o.gates {
+		fmt.Fprintf(&b, " %s", g.pod.UID)
+	}
+	for _, fact := range [][]string{o.openings(), o.detours()} {
+		fmt.Fprintf(&b, " %q", fact)
+	}
+	return b.String()
+}
+
+// conclusive says whether every probe of a run came to a conclusion.
+func conclusive(r posture.Run) bool {
+	return r.Incomplete == "" && !slices.ContainsFunc(r.Probes, func(p posture.Probe) bool { return p.Outcome == posture.Inconclusive })
+}
+
+// revision is what probes speak: the newest legacy revision, unless the server is newer.
+func revision(lowest string) string {
+	return max(lowest, string(gateconfig.Revision20251125))
+}

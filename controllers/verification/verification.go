@@ -1,0 +1,101 @@
+// Package verification shows that the controls of each MCPServer hold: it gathers what the cluster and the gates say, attacks
+// every gate on an interval as a client would, and writes what came of it into the server's status.
+package verification
+
+import (
+	"context"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/controllers/internal/gates"
+	"github.com/bartizan-dev/bartizan/controllers/internal/optional"
+	"github.com/bartizan-dev/bartizan/internal/posture"
+	"github.com/bartizan-dev/bartizan/internal/probe"
+)
+
+// +kubebuilder:rbac:groups=bartizan.dev,resources=mcpservers;mcpclients;mcpaccesspolicies,verbs=get;list;watch
+// +kubebuilder:rbac:groups=bartizan.dev,resources=mcpservers/status,verbs=patch
+// +kubebuilder:rbac:groups="",resources=pods;services;configmaps;secrets,verbs=get;list;watch
+// +kubebuilder:rbac:groups=networking.k8s.io,resources=networkpolicies,verbs=get;list;watch
+// +kubebuilder:rbac:groups=cert-manager.io,resources=certificates,verbs=get;list;watch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+// AnnotationRequestedAt on an MCPServer asks for a verification: whenever its value changes, there is one at once. The plugin
+// sets it; it is no part of the spec, so a repository that the MCPServer comes from does not set it back.
+const AnnotationRequestedAt = "bartizan.dev/verification-requested-at"
+
+// Attack attacks one gate; probe.Run.
+type Attack func(ctx context.Context, target probe.Target) []posture.Probe
+
+// Settings are what the operator's administrator decides.
+type Settings struct {
+	// Namespace is the operator's own.
+	Namespace string
+	// GateImage is the image of the gate.
+	GateImage string
+	// Timeout bounds each attempt of a probe.
+	Timeout time.Duration
+	// Again is how long after a run that did not come to a conclusion there is another.
+	Again time.Duration
+	// Spread is over how long the first runs after a start of the operator are spread.
+	Spread time.Duration
+}
+
+// Reconciler keeps status.posture and the condition Verified of MCPServers.
+type Reconciler struct {
+	// Client reads caches and writes.
+	Client client.Client
+	// Live reads the API server, for ConfigMaps of users.
+	Live client.Reader
+	// APIs knows which optional APIs are served.
+	APIs *optional.Registry
+	// Gates asks gates what they run.
+	Gates gates.Reader
+	// Attack attacks gates; nil: over the network.
+	Attack Attack
+	// Events tells people about transitions.
+	Events events.EventRecorder
+	// Settings are the administrator's.
+	Settings Settings
+	// Now is the clock.
+	Now func() time.Time
+
+	runs    *memory
+	started time.Time
+}
+
+// Reconcile looks at one MCPServer, attacks its gates when that is due, and writes what came of it.
+func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	server := &v1alpha1.MCPServer{}
+	if err := r.Client.Get(ctx, request.NamespacedName, server); apierrors.IsNotFound(err) || err == nil && server.DeletionTimestamp != nil {
+		r.runs.forget(request.NamespacedName)
+		return ctrl.Result{}, nil
+	} else if err != nil {
+		return ctrl.Result{}, err
+	}
+	o, err := r.gather(ctx, server)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	last := r.runs.last(request.NamespacedName)
+	wait := r.due(o, last)
+	if wait <= 0 {
+		last = r.verify(ctx, o, last)
+		r.runs.remember(request.NamespacedName, last)
+		wait = r.due(o, last)
+	}
+	if last == nil && len(o.gates) > 0 && server.Status.Posture != nil {
+		// The operator has just begun. What its predecessor found stands until there is something newer.
+		return ctrl.Result{RequeueAfter: wait}, nil
+	}
+	report := posture.Evaluate(snapshot(o, last, r.Settings))
+	if err := r.writeStatus(ctx, o, last, report); err != nil {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{RequeueAfter: max(wait, time.Second)}, nil
+}

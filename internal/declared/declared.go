@@ -1,0 +1,210 @@
+// Package declared is what manifests say about the posture of a server, before anything of it runs.
+package declared
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+
+	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/internal/literal"
+	"github.com/bartizan-dev/bartizan/internal/posture"
+)
+
+// Interval is how often a server is verified whose spec does not say.
+const Interval = time.Hour
+
+// Snapshot is what the spec of a server declares. What only a cluster or an attack can show is not known in it.
+func Snapshot(server *v1alpha1.MCPServer, now time.Time) *posture.Snapshot {
+	s := &posture.Snapshot{
+		Server: server.Namespace + "/" + server.Name, Now: now, Exemptions: exemptions(server),
+		Classification: posture.Say(classification(server), "MCPServer spec.classification"),
+		Tokens:         posture.Say(false, "MCPServer spec.authentication"),
+		Literals:       posture.Say(literals(server), "MCPServer spec"),
+		Image:          posture.Say(posture.Image{Spec: server.Spec.Image}, "MCPServer spec.image"),
+		Egress:         posture.Say(egress(server), "MCPServer spec.network"),
+		Rights:         rights(server),
+	}
+	missing(s)
+	return s
+}
+
+// VerificationInterval is how often the server is to be attacked.
+func VerificationInterval(server *v1alpha1.MCPServer) time.Duration {
+	if v := server.Spec.Verification; v != nil {
+		if d, err := time.ParseDuration(v.Interval); err == nil && d >= 10*time.Second {
+			return d
+		}
+	}
+	return Interval
+}
+
+// missing says for every fact what would show it.
+func missing(s *posture.Snapshot) {
+	const cluster = "only the cluster shows it"
+	for _, fact := range []*posture.Fact[[]string]{
+		&s.StaleKeys, &s.PodSecurity, &s.Containers, &s.NetworkOpenings, &s.Listeners, &s.Detours,
+	} {
+		fact.Missing = cluster
+	}
+	s.Clients.Missing, s.Certificate.Missing, s.Authority.Missing, s.Gate.Missing, s.Token.Missing, s.Grants.Missing = cluster, cluster, cluster, cluster, cluster, cluster
+	s.Run.Missing = "the server has not been attacked yet"
+	s.Tools.Missing = "the gates do not report the server's tools"
+	s.Unmanaged.Missing = "nothing looks for MCP servers that have no MCPServer"
+	s.Throttling.Missing = "neither the gates' throttling nor an alert rule is observed"
+	s.Unpinned.Missing = "definitions cannot be pinned yet"
+	s.Unconstrained.Missing = "neither the server's tools nor rules for arguments are known"
+	s.AtRest.Missing = "no API shows it, and nobody attests it"
+	s.Volumes.Missing = "no API shows it, and nobody attests it"
+	s.Audit.Missing = "the gates do not report the heads of their audit logs"
+	s.Alerts.Missing = "alert rules are not observed"
+	s.Scraped.Missing = "who reads the metrics is not observed"
+	s.OldImage.Missing = "no report tells when the image was built"
+	s.Vulnerabilities.Missing = "no VulnerabilityReport is read"
+	s.Signed.Missing = "no admission controller reports that it verified the signature"
+	s.ServerRequests.Missing = "the gates do not report what the server asks its clients for"
+}
+
+func exemptions(server *v1alpha1.MCPServer) []posture.Exemption {
+	var all []posture.Exemption
+	if server.Spec.Verification == nil {
+		return nil
+	}
+	for _, e := range server.Spec.Verification.Exemptions {
+		all = append(all, posture.Exemption{Control: e.Control, Owner: e.Owner, Reason: e.Reason, Expires: e.NotAfter.Time})
+	}
+	return all
+}
+
+func classification(server *v1alpha1.MCPServer) posture.Classification {
+	c := server.Spec.Classification
+	if c == nil {
+		return posture.Classification{}
+	}
+	return posture.Classification{Level: string(c.Level), Owner: c.Owner, Categories: c.Categories}
+}
+
+// literals are the places in the spec that hold what looks like a secret.
+func literals(server *v1alpha1.MCPServer) []string {
+	var found []string
+	for i := range server.Spec.Env {
+		e := &server.Spec.Env[i]
+		if e.Value == nil {
+			continue
+		}
+		if kind := literal.Find(e.Name, *e.Value); kind != "" {
+			found = append(found, fmt.Sprintf("spec.env[%s] holds %s", e.Name, kind))
+		}
+	}
+	found = append(found, arguments("spec.command", server.Spec.Command)...)
+	found = append(found, arguments("spec.args", server.Spec.Args)...)
+	if server.Spec.Pod != nil {
+		for name, value := range server.Spec.Pod.Annotations {
+			if kind := literal.Find(name, value); kind != "" {
+				found = append(found, fmt.Sprintf("spec.pod.annotations[%s] holds %s", name, kind))
+			}
+		}
+	}
+	slices.Sort(found)
+	return found
+}
+
+func arguments(field string, all []string) []string {
+	var found []string
+	for i, a := range all {
+		kind := literal.Argument(a)
+		if kind == "" && i > 0 && strings.HasPrefix(all[i-1], "-") && !strings.Contains(all[i-1], "=") && !strings.HasPrefix(a, "-") {
+			kind = literal.Find(strings.TrimLeft(all[i-1], "-"), a) // --name value
+		}
+		if kind != "" {
+			found = append(found, fmt.Sprintf("%s[%d] holds %s", field, i, kind))
+		}
+	}
+	return found
+}
+
+// egress are the rules that let the server out to everywhere.
+func egress(server *v1alpha1.MCPServer) []string {
+	network := server.Spec.Network
+	if network == nil {
+		return nil
+	}
+	var found []string
+	if network.Internet == v1alpha1.InternetAllowed {
+		found = append(found, "spec.network.internet is Allowed")
+	}
+	for i, rule := range network.Egress {
+		if len(rule.To) == 0 || slices.ContainsFunc(rule.To, everywhere) {
+			found = append(found, fmt.Sprintf("spec.network.egress[%d] leads everywhere", i))
+		}
+	}
+	return found
+}
+
+// everywhere says whether a peer is all addresses, or all pods.
+func everywhere(peer networkingv1.NetworkPolicyPeer) bool {
+	if peer.IPBlock != nil {
+		prefix, err := netip.ParsePrefix(peer.IPBlock.CIDR)
+		// Two halves of the internet are no list either.
+		return err != nil || prefix.Bits() < 8
+	}
+	namespaces, pods := peer.NamespaceSelector, peer.PodSelector
+	return namespaces != nil && len(namespaces.MatchLabels)+len(namespaces.MatchExpressions) == 0 &&
+		(pods == nil || len(pods.MatchLabels)+len(pods.MatchExpressions) == 0)
+}
+
+// rights judges what the spec asks for. What others bind to the ServiceAccount is not seen, so rights that are within the
+// floor are no proof.
+func rights(server *v1alpha1.MCPServer) posture.Fact[[]string] {
+	access := server.Spec.KubernetesAccess
+	const field = "MCPServer spec.kubernetesAccess"
+	switch {
+	case access == nil:
+		return posture.Say[[]string](nil, field)
+	case access.ServiceAccountName != "":
+		return posture.Unknown[[]string]("the bindings of ServiceAccount " + access.ServiceAccountName + " are not read: kubectl auth can-i --list --as=system:serviceaccount:" +
+			server.Namespace + ":" + access.ServiceAccountName + " shows them")
+	}
+	var found []string
+	for i, rule := range access.Rules {
+		if what := beyond(rule); what != "" {
+			found = append(found, fmt.Sprintf("spec.kubernetesAccess.rules[%d] allows %s", i, what))
+		}
+	}
+	if len(found) == 0 {
+		return posture.Unknown[[]string]("spec.kubernetesAccess.rules are within the floor; bindings of others to the ServiceAccount are not read: kubectl auth can-i --list --as=system:serviceaccount:" +
+			server.Namespace + ":" + server.Name + " shows them")
+	}
+	return posture.Say(found, field)
+}
+
+// beyond says what a rule allows that no server should have.
+func beyond(rule rbacv1.PolicyRule) string {
+	has := func(all []string, some ...string) string {
+		for _, s := range some {
+			if slices.Contains(all, s) {
+				return s
+			}
+		}
+		return ""
+	}
+	if slices.Contains(rule.Verbs, "*") || slices.Contains(rule.Resources, "*") || slices.Contains(rule.APIGroups, "*") {
+		return "a wildcard"
+	}
+	if verb := has(rule.Verbs, "escalate", "bind", "impersonate"); verb != "" {
+		return verb
+	}
+	if resource := has(rule.Resources, "secrets", "pods/exec", "pods/attach", "pods/portforward", "pods/ephemeralcontainers", "serviceaccounts/token", "nodes/proxy"); resource != "" {
+		return resource
+	}
+	if has(rule.Resources, "roles", "rolebindings", "clusterroles", "clusterrolebindings", "validatingwebhookconfigurations", "mutatingwebhookconfigurations") != "" &&
+		has(rule.Verbs, "create", "update", "patch", "delete", "deletecollection") != "" {
+		return "writing " + strings.Join(rule.Resources, ", ")
+	}
+	return ""
+}
