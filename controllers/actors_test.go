@@ -251,7 +251,9 @@ type gatesActor struct {
 	client    client.Client
 	hang      atomic.Bool
 	listeners atomic.Pointer[[]string]
-	asked     atomic.Int64
+	// accepts are ids of keys that gates accept beyond their configuration.
+	accepts atomic.Pointer[[]string]
+	asked   atomic.Int64
 }
 
 func (g *gatesActor) Read(ctx context.Context, all []gates.Gate) []gates.Answer {
@@ -270,6 +272,11 @@ func (g *gatesActor) Read(ctx context.Context, all []gates.Gate) []gates.Answer 
 		}
 		if g.hang.Load() {
 			answers[i].Status.Generation = "an older one"
+		}
+		if accepts := g.accepts.Load(); accepts != nil {
+			for _, id := range *accepts {
+				answers[i].Status.Keys = append(answers[i].Status.Keys, gatestatus.Key{ID: id})
+			}
 		}
 		if listeners := g.listeners.Load(); listeners != nil {
 			answers[i].Status.Listeners = *listeners

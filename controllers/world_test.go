@@ -53,6 +53,7 @@ type world struct {
 	client.Client
 	operator, namespace string
 	gates               *gatesActor
+	attacks             *attackActor
 }
 
 func newWorld(t *testing.T, options ...controlplane.Option) *world {
@@ -69,6 +70,7 @@ func newWorld(t *testing.T, options ...controlplane.Option) *world {
 		namespace: controlplane.Namespace(t, kubernetes, "team-a", "pod-security.kubernetes.io/enforce", "restricted"),
 	}
 	w.gates = &gatesActor{client: c}
+	w.attacks = &attackActor{broken: map[string]bool{}}
 	return w
 }
 
@@ -85,7 +87,7 @@ func (w *world) run(change ...func(*controllers.Options, *rest.Config)) (stop fu
 	kubernetes := rest.CopyConfig(w.config)
 	o := controllers.Options{
 		Namespace: w.operator, PodLabels: map[string]string{"app.kubernetes.io/name": "bartizan"}, GateImage: gateImage,
-		WatchNamespaces: []string{w.namespace}, RolloutBudget: 5, Gates: w.gates, Rest: time.Hour, Retry: 200 * time.Millisecond,
+		WatchNamespaces: []string{w.namespace}, RolloutBudget: 5, Gates: w.gates, Attack: w.attacks.attack, Rest: time.Hour, Retry: 200 * time.Millisecond,
 		GrantableRules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"get", "list"}}, {APIGroups: []string{"batch"}, Resources: []string{"jobs"}, Verbs: []string{"get"}}},
 	}
 	for _, c := range change {

@@ -8,8 +8,10 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/internal/declared"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 	"github.com/bartizan-dev/bartizan/internal/gatestatus"
@@ -68,7 +70,7 @@ func (r *Reconciler) due(o *observed, last *run) time.Duration {
 		return interval // a gate that becomes ready is told by its pod
 	}
 	if last == nil {
-		if o.server.Status.Posture == nil {
+		if !inherited(o) {
 			return 0
 		}
 		// After a start of the operator all servers are due: they take turns.
@@ -84,6 +86,12 @@ func (r *Reconciler) due(o *observed, last *run) time.Duration {
 	// Up to a tenth earlier, so that servers that were made together drift apart.
 	early := time.Duration(spread(o.server.UID, uint64(interval/10)+1))
 	return last.at.Add(interval - early).Sub(o.now)
+}
+
+// inherited says whether the status has what an earlier operator found out by attacking the server.
+func inherited(o *observed) bool {
+	c := meta.FindStatusCondition(o.server.Status.Conditions, v1alpha1.ConditionVerified)
+	return c != nil && c.Reason != reasonNoGate && o.server.Status.Posture != nil
 }
 
 func spread(uid types.UID, n uint64) uint64 {

@@ -89,7 +89,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		r.runs.remember(request.NamespacedName, last)
 		wait = r.due(o, last)
 	}
-	if last == nil && len(o.gates) > 0 && server.Status.Posture != nil {
+	if last == nil && len(o.gates) > 0 && inherited(o) {
 		// The operator has just begun. What its predecessor found stands until there is something newer.
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
