@@ -236,7 +236,9 @@ func TestIntegrationPostureAfterRestart(t *testing.T) {
 }
 
 // watchesItself has the operator look after its own namespace, too, as one does that looks after all.
-func (w *world) watchesItself(o *Options, _ *Config) { o.WatchNamespaces = append(o.WatchNamespaces, w.operator) }
+func (w *world) watchesItself(o *Options, _ *Config) {
+	o.WatchNamespaces = append(o.WatchNamespaces, w.operator)
+}
 
 // event waits for an event about a server.
 func (w *world) event(name, reason, text string) {

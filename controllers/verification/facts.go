@@ -50,7 +50,11 @@ func (o *observed) runFacts(s *posture.Snapshot, last *run) {
 		return
 	}
 	var listeners, stale []string
+	audit := posture.Audit{Replicas: len(last.gates)}
 	for _, status := range last.gates {
+		if status.Audit != nil && status.Audit.Hash != "" {
+			audit.Chained++
+		}
 		if slices.Contains(status.Listeners, "unknown") {
 			s.Listeners.Missing = "a gate cannot see the listeners of its pod"
 		}
@@ -60,6 +64,7 @@ func (o *observed) runFacts(s *posture.Snapshot, last *run) {
 		slices.Sort(listeners)
 		s.Listeners = posture.See(slices.Compact(listeners), "status of the gates", last.at)
 	}
+	s.Audit = posture.See(audit, "status of the gates", last.at)
 	for id, since := range last.stale {
 		if last.at.Sub(since) >= confirm {
 			stale = append(stale, "key "+id+" is accepted, and no MCPClient has it in use")

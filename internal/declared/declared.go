@@ -61,7 +61,7 @@ func missing(s *posture.Snapshot) {
 	s.Unconstrained.Missing = "neither the server's tools nor rules for arguments are known"
 	s.AtRest.Missing = "no API shows it, and nobody attests it"
 	s.Volumes.Missing = "no API shows it, and nobody attests it"
-	s.Audit.Missing = "the gates do not report the heads of their audit logs"
+	s.Audit.Missing = "only the gates tell the heads of their audit logs"
 	s.Alerts.Missing = "alert rules are not observed"
 	s.Scraped.Missing = "who reads the metrics is not observed"
 	s.OldImage.Missing = "no report tells when the image was built"
