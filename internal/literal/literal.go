@@ -38,7 +38,7 @@ var shapes = []struct {
 
 var (
 	userInfo    = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@]*:([^\s/@]+)@`)
-	telling     = regexp.MustCompile(`(?i)(?:^|[_.\-])(?:token|secret|password|passwd|pwd|passphrase|api[_.\-]?key|apikey|private[_.\-]?key|access[_.\-]?key|secret[_.\-]?key|credentials?|auth[_.\-]?token)$`)
+	telling     = regexp.MustCompile(`(?i)(?:^|[_./\-])(?:token|secret|password|passwd|pwd|passphrase|api[_.\-]?key|apikey|private[_.\-]?key|access[_.\-]?key|secret[_.\-]?key|credentials?|auth[_.\-]?token)$`)
 	camel       = regexp.MustCompile(`([a-z0-9])([A-Z])`)
 	reference   = regexp.MustCompile(`^(?:\$\(?\{?[A-Za-z_][A-Za-z0-9_.]*\}?\)?|\{\{.*\}\}|<[^>]*>|\[[^\]]*\]|/.*|\./.*|~/.*|file:.*|vault:.*|secret:.*|arn:aws:.*|projects/.*|op://.*)$`)
 	placeholder = regexp.MustCompile(`(?i)^(?:x{3,}|\*{3,}|\.{3}|none|null|nil|true|false|yes|no|enabled|disabled|required|optional|default|auto|env|file|kubernetes|oidc|bearer|basic|test|dummy|fake|redacted|placeholder|todo|change[-_ ]?me|replace[-_ ]?me|your[-_ ].*|my[-_ ].*|insert[-_ ].*|example.*|[0-9.]+(?:[smhd]|ms|%)?)$`)

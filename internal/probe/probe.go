@@ -57,7 +57,13 @@ func Run(ctx context.Context, t Target) []posture.Probe {
 	defer r.close()
 	if why := r.control(ctx); why != "" {
 		r.add("positive control", "", posture.Inconclusive, why)
-		r.certificate(ctx) // which may be why
+		// Somebody else may be there. What holds without a gate holds nothing.
+		r.transport(ctx)
+		for i := range r.results {
+			if r.results[i].Outcome == posture.Held {
+				r.results[i].Outcome, r.results[i].Detail = posture.Inconclusive, why
+			}
+		}
 		return r.results
 	}
 	for _, step := range []func(context.Context){

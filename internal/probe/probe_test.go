@@ -423,6 +423,28 @@ func TestPlainListener(t *testing.T) {
 	}
 }
 
+// TestImpostor: who answers at the gate's port without TLS is noticed even where no gate is.
+func TestImpostor(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: lenient{}, ReadHeaderTimeout: time.Minute}
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(func() { _ = server.Close() })
+	target := newFixture(t).target(t, listener.Addr().String())
+	target.Timeout = 2 * time.Second // it waits for the rest of what it takes for a request
+	for _, r := range probe.Run(t.Context(), target) {
+		want := posture.Inconclusive
+		if r.Control == "ENC-2" {
+			want = posture.Broken
+		}
+		if r.Outcome != want || r.Detail == "" {
+			t.Errorf("%+v", r)
+		}
+	}
+}
+
 // both takes connections with TLS and without.
 type both struct {
 	net.Listener
