@@ -18,7 +18,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
-	"github.com/bartizan-dev/bartizan/controllers/verification"
 	"github.com/bartizan-dev/bartizan/internal/posture"
 	"github.com/bartizan-dev/bartizan/internal/probe"
 	"github.com/bartizan-dev/bartizan/test/controlplane"
@@ -62,10 +61,20 @@ func (a *attackActor) count() int {
 func (w *world) verifyNow(name string) {
 	w.t.Helper()
 	server := &v1alpha1.MCPServer{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}}
-	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, verification.AnnotationRequestedAt, time.Now().Format(time.RFC3339Nano))
+	requested := time.Now().Format(time.RFC3339Nano)
+	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, v1alpha1.AnnotationVerificationRequestedAt, requested)
 	if err := w.Patch(w.t.Context(), server, client.RawPatch(types.MergePatchType, []byte(patch)), client.FieldOwner("kubectl-mcp")); err != nil {
 		w.t.Fatal(err)
 	}
+	controlplane.Eventually(w.t, soon, func(context.Context) error {
+		if err := w.get(name, server); err != nil {
+			return err
+		}
+		if server.Status.Posture == nil || server.Status.Posture.HandledRequest != requested {
+			return fmt.Errorf("the request of %s is not handled: %+v", requested, server.Status.Posture)
+		}
+		return nil
+	})
 }
 
 // failing waits until exactly these controls fail.

@@ -4,6 +4,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
+// AnnotationVerificationRequestedAt on an MCPServer asks for a verification: when its value changes, there is one at once. It
+// is no part of the spec, so a repository that the MCPServer comes from does not set it back.
+const AnnotationVerificationRequestedAt = "bartizan.dev/verification-requested-at"
+
 // Verification says how the operator attacks the server to show that its controls hold.
 type Verification struct {
 	// interval is how often every gate of the server is attacked. It also is when something changed.
@@ -83,6 +87,10 @@ type PostureStatus struct {
 	// +listMapKey=control
 	// +optional
 	Failing []FailingControl `json:"failing,omitempty"`
+	// handledRequest is the value of the annotation bartizan.dev/verification-requested-at that was last acted on.
+	// +kubebuilder:validation:MaxLength=64
+	// +optional
+	HandledRequest string `json:"handledRequest,omitempty"`
 	// evaluatedAt is when anything of this last changed.
 	// +optional
 	EvaluatedAt *metav1.Time `json:"evaluatedAt,omitempty"`

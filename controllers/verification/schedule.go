@@ -103,7 +103,7 @@ func spread(uid types.UID, n uint64) uint64 {
 // subject is what a run is about: when it changes, the last run says little.
 func subject(o *observed) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d %s ", o.server.Generation, o.server.Annotations[AnnotationRequestedAt])
+	fmt.Fprintf(&b, "%d %s ", o.server.Generation, o.server.Annotations[v1alpha1.AnnotationVerificationRequestedAt])
 	if o.server.Status.Gate != nil {
 		b.WriteString(o.server.Status.Gate.Generation)
 	}

@@ -70,7 +70,7 @@ func verified(o *observed, last *run) metav1.Condition {
 }
 
 // summarize is what the status says of a report. The time is that of the last change.
-func summarize(o *observed, report posture.Report) v1alpha1.PostureStatus {
+func summarize(o *observed, last *run, report posture.Report) v1alpha1.PostureStatus {
 	n := func(i int) *int32 {
 		small := int32(min(i, 1<<20))
 		return &small
@@ -86,6 +86,12 @@ func summarize(o *observed, report posture.Report) v1alpha1.PostureStatus {
 		}
 		c, _ := posture.Find(f.Control)
 		p.Failing = append(p.Failing, v1alpha1.FailingControl{Control: f.Control, Result: results[f.Status], Severity: string(c.Severity), Reason: f.Reason})
+	}
+	switch requested := o.server.Annotations[v1alpha1.AnnotationVerificationRequestedAt]; {
+	case last != nil && last.of == subject(o):
+		p.HandledRequest = requested[:min(len(requested), 64)]
+	case o.server.Status.Posture != nil:
+		p.HandledRequest = o.server.Status.Posture.HandledRequest
 	}
 	now := metav1.NewTime(o.now)
 	p.EvaluatedAt = &now
@@ -104,7 +110,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, o *observed, last *run, re
 	before := o.server.Status
 	now := metav1.NewTime(o.now)
 	after := conditions.Set(before.Conditions, o.server.Generation, now, verified(o, last))
-	sum := summarize(o, report)
+	sum := summarize(o, last, report)
 	old := meta.FindStatusCondition(before.Conditions, v1alpha1.ConditionVerified)
 	if old != nil && equality.Semantic.DeepEqual(*old, after[0]) && before.Posture != nil && equality.Semantic.DeepEqual(*before.Posture, sum) {
 		return nil
@@ -121,6 +127,9 @@ func (r *Reconciler) writeStatus(ctx context.Context, o *observed, last *run, re
 func postureConfiguration(p v1alpha1.PostureStatus) *ac.PostureStatusApplyConfiguration {
 	out := ac.PostureStatus().WithScore(*p.Score).WithCoverage(*p.Coverage).WithPassed(*p.Passed).WithFailed(*p.Failed).
 		WithWarned(*p.Warned).WithUnknown(*p.Unknown).WithExempted(*p.Exempted).WithEvaluatedAt(*p.EvaluatedAt)
+	if p.HandledRequest != "" {
+		out.WithHandledRequest(p.HandledRequest)
+	}
 	for _, f := range p.Failing {
 		out.WithFailing(ac.FailingControl().WithControl(f.Control).WithResult(f.Result).WithSeverity(f.Severity).WithReason(f.Reason))
 	}

@@ -25,10 +25,6 @@ import (
 // +kubebuilder:rbac:groups=cert-manager.io,resources=certificates,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
-// AnnotationRequestedAt on an MCPServer asks for a verification: whenever its value changes, there is one at once. The plugin
-// sets it; it is no part of the spec, so a repository that the MCPServer comes from does not set it back.
-const AnnotationRequestedAt = "bartizan.dev/verification-requested-at"
-
 // Attack attacks one gate; probe.Run.
 type Attack func(ctx context.Context, target probe.Target) []posture.Probe
 

@@ -68,7 +68,7 @@ func serverChanged() predicate.Predicate {
 	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 		was, is := e.ObjectOld.(*v1alpha1.MCPServer), e.ObjectNew.(*v1alpha1.MCPServer)
 		return was.Generation != is.Generation || was.Status.URL != is.Status.URL ||
-			was.Annotations[AnnotationRequestedAt] != is.Annotations[AnnotationRequestedAt] ||
+			was.Annotations[v1alpha1.AnnotationVerificationRequestedAt] != is.Annotations[v1alpha1.AnnotationVerificationRequestedAt] ||
 			!reflect.DeepEqual(was.Status.Gate, is.Status.Gate) || is.DeletionTimestamp != nil
 	}}
 }

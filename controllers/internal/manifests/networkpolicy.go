@@ -48,16 +48,21 @@ func ingress(p Params) ([]*networkingv1.NetworkPolicyIngressRuleApplyConfigurati
 	if err != nil {
 		return nil, err
 	}
+	var operator *networkingv1.NetworkPolicyPeerApplyConfiguration
+	if p.Operator.Namespace != "" && len(p.Operator.PodLabels) > 0 {
+		operator = pods(p.Operator.Namespace, metav1.LabelSelector().WithMatchLabels(p.Operator.PodLabels))
+		callers = distinctPeers(append(callers, operator))
+	}
 	var rules []*networkingv1.NetworkPolicyIngressRuleApplyConfiguration
 	if len(callers) > 0 {
 		rules = append(rules, networkingv1.NetworkPolicyIngressRule().
 			WithFrom(callers...).
 			WithPorts(port(core.ProtocolTCP, gateconfig.GatePort)))
 	}
-	if p.Operator.Namespace != "" && len(p.Operator.PodLabels) > 0 {
+	if operator != nil {
 		rules = append(rules, networkingv1.NetworkPolicyIngressRule().
-			WithFrom(pods(p.Operator.Namespace, metav1.LabelSelector().WithMatchLabels(p.Operator.PodLabels))).
-			WithPorts(port(core.ProtocolTCP, gateconfig.GatePort), port(core.ProtocolTCP, gateconfig.StatusPort)))
+			WithFrom(operator).
+			WithPorts(port(core.ProtocolTCP, gateconfig.StatusPort)))
 	}
 	return rules, nil
 }

@@ -141,7 +141,8 @@ func TestTightenedDropsAClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	from := tight.Spec.Ingress[0].From
-	if len(from) != 1 || from[0].NamespaceSelector.MatchLabels[core.LabelMetadataName] != "agents" {
+	// The operator's peer is there all the time.
+	if len(from) != 2 || from[0].NamespaceSelector.MatchLabels[core.LabelMetadataName] != "agents" || from[1].NamespaceSelector.MatchLabels[core.LabelMetadataName] != p.Operator.Namespace {
 		t.Errorf("got %+v", from)
 	}
 }

@@ -992,6 +992,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - control
+    - name: handledRequest
+      type:
+        scalar: string
     - name: passed
       type:
         scalar: numeric

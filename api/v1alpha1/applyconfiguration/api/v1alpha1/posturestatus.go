@@ -27,6 +27,8 @@ type PostureStatusApplyConfiguration struct {
 	Exempted *int32 `json:"exempted,omitempty"`
 	// failing are the controls that failed or hold in part, the most severe first.
 	Failing []FailingControlApplyConfiguration `json:"failing,omitempty"`
+	// handledRequest is the value of the annotation bartizan.dev/verification-requested-at that was last acted on.
+	HandledRequest *string `json:"handledRequest,omitempty"`
 	// evaluatedAt is when anything of this last changed.
 	EvaluatedAt *v1.Time `json:"evaluatedAt,omitempty"`
 }
@@ -103,6 +105,14 @@ func (b *PostureStatusApplyConfiguration) WithFailing(values ...*FailingControlA
 		}
 		b.Failing = append(b.Failing, *values[i])
 	}
+	return b
+}
+
+// WithHandledRequest sets the HandledRequest field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the HandledRequest field is set to the value of the last call.
+func (b *PostureStatusApplyConfiguration) WithHandledRequest(value string) *PostureStatusApplyConfiguration {
+	b.HandledRequest = &value
 	return b
 }
 
