@@ -156,7 +156,7 @@ func (o *observed) authorityFact() posture.Fact[posture.Authority] {
 func (o *observed) openings() []string {
 	s, policy := o.surroundings()
 	found := isolation.ByPolicies(s)
-	if !policy {
+	if !policy && len(o.pods) > 0 {
 		found = append(found, "NetworkPolicy "+o.server.Name+" of the MCPServer is missing")
 	}
 	return found

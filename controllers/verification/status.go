@@ -146,6 +146,9 @@ func (r *Reconciler) tell(o *observed, after []metav1.Condition, sum v1alpha1.Po
 		}
 		r.Events.Eventf(o.server, nil, kind, after[0].Reason, "Verify", "%s", note(after[0].Message))
 	}
+	if old.Posture == nil {
+		return // nothing has changed: this is the beginning
+	}
 	failed := func(p *v1alpha1.PostureStatus) map[string]string {
 		all := map[string]string{}
 		if p != nil {
@@ -159,13 +162,14 @@ func (r *Reconciler) tell(o *observed, after []metav1.Condition, sum v1alpha1.Po
 	}
 	before, now := failed(old.Posture), failed(&sum)
 	for _, c := range posture.Catalogue() {
+		// The control is the action, too: events with the same reason and action would be one, with the first one's text.
 		reason, fails := now[c.ID]
 		_, failedBefore := before[c.ID]
 		switch {
 		case fails && !failedBefore:
-			r.Events.Eventf(o.server, nil, corev1.EventTypeWarning, "ControlFailed", "Verify", "%s", note(fmt.Sprintf("%s (%s): %s. %s", c.ID, c.Severity, reason, c.Remediation)))
+			r.Events.Eventf(o.server, nil, corev1.EventTypeWarning, "ControlFailed", c.ID, "%s", note(fmt.Sprintf("%s (%s): %s. %s", c.ID, c.Severity, reason, c.Remediation)))
 		case failedBefore && !fails && len(sum.Failing) < mostFailing:
-			r.Events.Eventf(o.server, nil, corev1.EventTypeNormal, "ControlRecovered", "Verify", "%s (%s) does not fail any more", c.ID, c.Severity)
+			r.Events.Eventf(o.server, nil, corev1.EventTypeNormal, "ControlRecovered", c.ID, "%s (%s) does not fail any more", c.ID, c.Severity)
 		}
 	}
 }
