@@ -23,12 +23,12 @@ func (r *run) attempt(ctx context.Context, name, control string, certificate *tl
 	switch {
 	case a.err != nil:
 		r.add(name, control, posture.Inconclusive, words(a.err))
+	case w.met(a) == "":
+		r.add(name, control, posture.Held, "")
 	case a.busy():
 		r.add(name, control, posture.Inconclusive, "the gate is busy")
-	case w.met(a) != "":
-		r.add(name, control, posture.Broken, w.met(a))
 	default:
-		r.add(name, control, posture.Held, "")
+		r.add(name, control, posture.Broken, w.met(a))
 	}
 }
 

@@ -28,6 +28,7 @@ const (
 	codeRefused         = -31400
 	codeUnauthenticated = -31401
 	codeDenied          = -31403
+	codeThrottled       = -31429
 )
 
 // client sends with one certificate, or with none.
@@ -59,7 +60,8 @@ type want struct {
 }
 
 var (
-	unauthenticated = want{[]int{http.StatusUnauthorized}, []int{codeUnauthenticated}}
+	// A source that fails often is told to wait, once its credential has been found wrong.
+	unauthenticated = want{[]int{http.StatusUnauthorized, http.StatusTooManyRequests}, []int{codeUnauthenticated, codeThrottled}}
 	denied          = want{[]int{http.StatusForbidden}, []int{codeDenied}}
 )
 
