@@ -24,7 +24,7 @@ func Snapshot(server *v1alpha1.MCPServer, now time.Time) *posture.Snapshot {
 	s := &posture.Snapshot{
 		Server: server.Namespace + "/" + server.Name, Now: now, Exemptions: exemptions(server),
 		Classification: posture.Say(classification(server), "MCPServer spec.classification"),
-		Tokens:         posture.Say(false, "MCPServer spec.authentication"),
+		Tokens:         posture.Say(server.Spec.Authentication != nil && len(server.Spec.Authentication.Tokens) > 0, "MCPServer spec.authentication.tokens"),
 		Literals:       posture.Say(literals(server), "MCPServer spec"),
 		Image:          posture.Say(posture.Image{Spec: server.Spec.Image}, "MCPServer spec.image"),
 		Egress:         posture.Say(egress(server), "MCPServer spec.network"),

@@ -30,7 +30,7 @@ func GateConfig(server *v1alpha1.MCPServer, clusterDomain string, who access.Res
 	}
 	rules := who.Policy
 	rules.Forbidden = Forbidden(server)
-	authentication := authentication(server)
+	authentication := Authentication(server)
 	authentication.Tokens = tokenIssuers(server, keys)
 	return gateconfig.Config{
 		Server: gateconfig.Object{Namespace: server.Namespace, Name: server.Name},
@@ -48,9 +48,6 @@ func GateConfig(server *v1alpha1.MCPServer, clusterDomain string, who access.Res
 		},
 		Limits:         gateconfig.Limits{RequestBytes: bytes.Value(), Depth: depth(server), PerClient: perClient(server)},
 		Authentication: authentication,
-		Authentication: authentication(server),
-		Limits:         gateconfig.Limits{RequestBytes: bytes.Value(), Depth: depth(server)},
-		Authentication: Authentication(server),
 		Authorities:    who.Authorities,
 		Status:         status,
 		Clients:        who.Clients,
