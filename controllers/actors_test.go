@@ -21,7 +21,6 @@ import (
 	externalsecrets "github.com/external-secrets/external-secrets/apis/externalsecrets/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -75,10 +74,10 @@ func (w *world) certManager(ctx context.Context) error {
 
 func (w *world) issue(ctx context.Context, c *certmanager.Certificate) error {
 	key := client.ObjectKey{Namespace: c.Namespace, Name: c.Spec.SecretName}
-	if err := w.Get(ctx, key, &corev1.Secret{}); !apierrors.IsNotFound(err) {
+	before, issuer := &corev1.Secret{}, &certmanager.Issuer{}
+	if err := w.Get(ctx, key, before); client.IgnoreNotFound(err) != nil || err == nil && before.Annotations[certmanager.IssuerNameAnnotationKey] == c.Spec.IssuerRef.Name {
 		return err
 	}
-	issuer := &certmanager.Issuer{}
 	if err := w.Get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: c.Spec.IssuerRef.Name}, issuer); err != nil {
 		return err
 	}
@@ -122,7 +121,8 @@ func (w *world) issue(ctx context.Context, c *certmanager.Certificate) error {
 	}
 	secret := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: key.Namespace, Name: key.Name, Annotations: map[string]string{certmanager.CertificateNameKey: c.Name},
+			Namespace: key.Namespace, Name: key.Name,
+			Annotations: map[string]string{certmanager.CertificateNameKey: c.Name, certmanager.IssuerNameAnnotationKey: issuer.Name},
 		},
 		Type: corev1.SecretTypeTLS,
 		Data: map[string][]byte{
@@ -134,7 +134,13 @@ func (w *world) issue(ctx context.Context, c *certmanager.Certificate) error {
 	if c.Spec.SecretTemplate != nil {
 		secret.Labels = c.Spec.SecretTemplate.Labels
 	}
-	if err := w.Create(ctx, secret); err != nil {
+	if before.UID == "" {
+		err = w.Create(ctx, secret)
+	} else {
+		before.Data, before.Annotations = secret.Data, secret.Annotations
+		err = w.Update(ctx, before)
+	}
+	if err != nil {
 		return err
 	}
 	c.Status.Conditions = []certmanager.CertificateCondition{{Type: certmanager.CertificateConditionReady, Status: certmanagermeta.ConditionTrue, Reason: "Ready"}}
@@ -267,6 +273,12 @@ func (g *gatesActor) Read(ctx context.Context, all []gates.Gate) []gates.Answer 
 		}
 		config, err := gateconfig.Parse(secret.Data[gateconfig.ConfigFile])
 		answers[i].Status = gatestatus.Status{Generation: config.Generation, UpstreamReady: true, Audit: &gatestatus.AuditHead{Seq: 1, Hash: "0f"}}
+		serving := &corev1.Secret{}
+		if g.client.Get(ctx, client.ObjectKey{Namespace: parts[1], Name: parts[0] + "-tls"}, serving) == nil {
+			if leaf, _, err := decode(serving); err == nil {
+				answers[i].Status.CertificateSerial = leaf.SerialNumber.Text(16)
+			}
+		}
 		if err != nil {
 			answers[i].Status.ConfigError = err.Error()
 		}

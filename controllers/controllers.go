@@ -32,6 +32,7 @@ import (
 	"github.com/bartizan-dev/bartizan/controllers/mcpclient"
 	"github.com/bartizan-dev/bartizan/controllers/mcpserver"
 	"github.com/bartizan-dev/bartizan/controllers/verification"
+	"github.com/bartizan-dev/bartizan/internal/rollover"
 )
 
 // Scheme returns all kinds that the operator works with.
@@ -67,6 +68,13 @@ type Options struct {
 	ClusterRanges []netip.Prefix
 	// RolloutBudget is how many servers at most roll at once because the operator changed.
 	RolloutBudget int
+	// AuthorityLifetime is how long a private authority lives; zero: a year.
+	AuthorityLifetime time.Duration
+	// AuthorityOverlap is how long those who verify have to read a new bundle before a new authority issues anything, and how
+	// long an authority is trusted after its last certificate was replaced; zero: a day.
+	AuthorityOverlap time.Duration
+	// RotateAuthoritiesAfter asks for new ones in place of all private authorities that were made before; zero: for none.
+	RotateAuthoritiesAfter time.Time
 	// Rest is how often a server is looked at when nothing happens, Retry how often what no watch shows; zero: 5 minutes
 	// and 15 seconds.
 	Rest, Retry time.Duration
@@ -82,6 +90,12 @@ type Options struct {
 	Now func() time.Time
 }
 
+// How long authorities live, and overlap, where nothing is said.
+const (
+	authorityLifetime = 8760 * time.Hour
+	authorityOverlap  = 24 * time.Hour
+)
+
 // Validate finds what cannot work.
 func (o Options) Validate() error {
 	switch {
@@ -96,6 +110,13 @@ func (o Options) Validate() error {
 		if group != externalsecrets.SchemeGroupVersion.Group {
 			return fmt.Errorf("the API %q cannot be left alone; only %s can", group, externalsecrets.SchemeGroupVersion.Group)
 		}
+	}
+	lifetime, overlap := cmp.Or(o.AuthorityLifetime, authorityLifetime), cmp.Or(o.AuthorityOverlap, authorityOverlap)
+	switch {
+	case lifetime < 24*time.Hour || lifetime > 87600*time.Hour:
+		return fmt.Errorf("the lifetime of authorities, %s, is not between 24h and 87600h", lifetime)
+	case overlap < time.Second || overlap > lifetime/12:
+		return fmt.Errorf("the overlap of authorities, %s, is not between 1s and a twelfth of their lifetime, %s: a rollover would not end in time", overlap, lifetime/12)
 	}
 	for i, rule := range o.GrantableRules {
 		if slices.Contains(slices.Concat(rule.Verbs, rule.APIGroups, rule.Resources), rbacv1.VerbAll) {
@@ -120,6 +141,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if err := o.Validate(); err != nil {
 		return err
 	}
+	o.AuthorityLifetime, o.AuthorityOverlap = cmp.Or(o.AuthorityLifetime, authorityLifetime), cmp.Or(o.AuthorityOverlap, authorityOverlap)
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -156,7 +178,10 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		{"optional APIs", func() error { return apis.SetupWithManager(mgr) }},
 		{"authority", func() error {
 			return (&authority.Reconciler{
-				Client: mgr.GetClient(), Live: mgr.GetAPIReader(), APIs: apis, Namespace: o.Namespace,
+				Client: mgr.GetClient(), Live: mgr.GetAPIReader(), APIs: apis, Gates: o.Gates, Recorder: mgr.GetEventRecorder("authority"),
+				Namespace: o.Namespace, WatchNamespaces: o.WatchNamespaces, Clock: o.Now,
+				Schedule:    rollover.Schedule{Lifetime: o.AuthorityLifetime, Overlap: o.AuthorityOverlap},
+				RotateAfter: o.RotateAuthoritiesAfter,
 			}).SetupWithManager(ctx, mgr)
 		}},
 		{"MCPServer", func() error {

@@ -1,5 +1,9 @@
 package v1alpha1
 
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
 // CredentialMode says whether a client has a kind of credential.
 // +kubebuilder:validation:Enum=Enabled;Disabled
 type CredentialMode string
@@ -135,4 +139,8 @@ type ClientCertificate struct {
 	// +kubebuilder:default="8h"
 	// +optional
 	RenewBefore string `json:"renewBefore,omitempty"`
+	// rotateAuthorityAfter asks for a new private authority of this namespace in place of one that was made before this time,
+	// when the time has come. Everybody trusts the new one before it issues anything. Set it to the present time to begin now.
+	// +optional
+	RotateAuthorityAfter *metav1.Time `json:"rotateAuthorityAfter,omitempty"`
 }

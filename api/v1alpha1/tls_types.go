@@ -1,5 +1,9 @@
 package v1alpha1
 
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
 // TLS is about the serving certificate.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.duration) || !has(self.renewBefore) || !self.duration.matches('^([0-9]{1,5}(h|m|s))+$') || !self.renewBefore.matches('^([0-9]{1,5}(h|m|s))+$') || duration(self.renewBefore) < duration(self.duration)",message="tls.renewBefore must be shorter than tls.duration"
@@ -31,6 +35,17 @@ type TLS struct {
 	// +listType=set
 	// +optional
 	DNSNames []string `json:"dnsNames,omitempty"`
+	// rotateAuthorityAfter asks for a new private authority of this namespace in place of one that was made before this time,
+	// when the time has come. Everybody trusts the new one before it issues anything. Set it to the present time to begin now.
+	// +optional
+	RotateAuthorityAfter *metav1.Time `json:"rotateAuthorityAfter,omitempty"`
+	// caBundle are certificates, in PEM, of authorities that vouch for the serving certificate beside the one that issued it:
+	// an issuerRef's own whose Secret has no ca.crt, or one that is to follow. Clients get them in the CA bundle.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=65536
+	// +kubebuilder:validation:XValidation:rule="self.startsWith('-----BEGIN CERTIFICATE-----') && !self.contains('PRIVATE KEY')",message="tls.caBundle must be certificates in PEM, and nothing else"
+	// +optional
+	CABundle string `json:"caBundle,omitempty"`
 }
 
 // IssuerRef names a cert-manager issuer.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -57,7 +58,7 @@ func parse(args []string, out io.Writer) (options, error) {
 		fmt.Fprint(out, usage)
 		flags.PrintDefaults()
 	}
-	var podLabels, watchNamespaces, grantableRules, issuerKinds, clusterRanges, issuerNetworks, without string
+	var rotateAfter, podLabels, watchNamespaces, grantableRules, issuerKinds, clusterRanges, issuerNetworks, without string
 	flags.StringVar(&o.controllers.GateImage, "gate-image", "", "image of the gate, by `digest`: registry/name@sha256:…; changing it rolls the servers within the budget (required)")
 	flags.StringVar(&o.controllers.Namespace, "namespace", "", "the operator's own `namespace`, with its certificates and its lease (default: the pod's)")
 	flags.StringVar(&podLabels, "pod-labels", "app.kubernetes.io/name=bartizan,app.kubernetes.io/component=controller-manager", "`labels` that select the operator's pods, for the network policies that let them read the gates' status")
@@ -69,6 +70,9 @@ func parse(args []string, out io.Writer) (options, error) {
 	flags.StringVar(&issuerNetworks, "issuer-networks", "", "private address `ranges` in which token issuers may be, separated by commas: the operator fetches their keys (default: public addresses alone)")
 	flags.StringVar(&without, "without-apis", "", "`groups` of optional APIs to leave alone although the cluster has them, separated by commas: external-secrets.io")
 	flags.IntVar(&o.controllers.RolloutBudget, "rollout-budget", 5, "how many servers at most roll at once when the operator or the gate's image changed")
+	flags.DurationVar(&o.controllers.AuthorityLifetime, "authority-lifetime", 8760*time.Hour, "how `long` private certificate authorities live; each is followed by another when a third of its life is left")
+	flags.DurationVar(&o.controllers.AuthorityOverlap, "authority-overlap", 24*time.Hour, "how `long` everybody has to read a new authority before it issues certificates, and how long the old one is trusted after its last certificate was replaced")
+	flags.StringVar(&rotateAfter, "rotate-authorities-after", "", "RFC 3339 `time`: private authorities made before are followed by others, the operator's own among them; the present time begins now")
 	flags.BoolVar(&o.leaderElect, "leader-elect", true, "have one of several replicas at work, the others ready to take over")
 	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "`address` of the metrics, served with TLS to who may get /metrics; 0 turns them off")
 	flags.StringVar(&o.metricsCertificates, "metrics-cert-dir", "", "`directory` with tls.crt and tls.key for the metrics (default: a certificate that the process makes itself)")
@@ -86,6 +90,11 @@ func parse(args []string, out io.Writer) (options, error) {
 	var err error
 	if o.controllers.PodLabels, err = labels.ConvertSelectorToLabelsMap(podLabels); err != nil || len(o.controllers.PodLabels) == 0 {
 		return o, fmt.Errorf("--pod-labels: %q is no list of labels; write key=value,key=value", podLabels)
+	}
+	if rotateAfter != "" {
+		if o.controllers.RotateAuthoritiesAfter, err = time.Parse(time.RFC3339, rotateAfter); err != nil {
+			return o, fmt.Errorf("--rotate-authorities-after: %q is no time; write one such as 2030-01-01T12:00:00Z", rotateAfter)
+		}
 	}
 	o.controllers.WatchNamespaces = list(watchNamespaces)
 	o.controllers.WithoutAPIs = list(without)

@@ -1,32 +1,41 @@
 // Package authority keeps the private certificate authorities: one in each namespace that has an MCPServer or an MCPClient,
-// and the system's in the operator's namespace, which vouches for the operator towards gates.
+// and the system's in the operator's namespace, which vouches for the operator towards gates. Each is followed by another in
+// time, see package rollover: how far that is follows from the objects that are there.
 package authority
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/controllers/internal/apply"
+	"github.com/bartizan-dev/bartizan/controllers/internal/gates"
 	"github.com/bartizan-dev/bartizan/controllers/internal/optional"
+	"github.com/bartizan-dev/bartizan/internal/rollover"
 )
 
 // +kubebuilder:rbac:groups=bartizan.dev,resources=mcpservers;mcpclients,verbs=get;list;watch
 // +kubebuilder:rbac:groups=cert-manager.io,resources=certificates;issuers,verbs=get;list;watch;patch;create;delete
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;delete
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // foreignRetry is how long to wait before looking again at an object of somebody else that is in the way: the cache does not
 // show such objects, so nothing tells when it goes.
 const foreignRetry = 30 * time.Second
+
+// atMost bounds how long a timer runs, so that a wrong clock is noticed.
+const atMost = 12 * time.Hour
 
 // Reconciler keeps the authorities of one namespace at a time; a request's name is that of the namespace.
 type Reconciler struct {
@@ -36,13 +45,33 @@ type Reconciler struct {
 	Live client.Reader
 	// APIs knows whether cert-manager is there.
 	APIs *optional.Registry
+	// Gates are asked what they run and serve.
+	Gates gates.Reader
+	// Recorder takes events about the authorities' Certificates.
+	Recorder events.EventRecorder
 	// Namespace is the operator's.
 	Namespace string
+	// WatchNamespaces are the namespaces that the caches hold; none means all.
+	WatchNamespaces []string
+	// Schedule says how long authorities live.
+	rollover.Schedule
+	// RotateAfter asks for others in place of all authorities that were made before; zero for none.
+	RotateAfter time.Time
+	// Clock is the time, time.Now when nil.
+	Clock func() time.Time
 
 	applier *apply.Applier
 }
 
-// Reconcile makes the authorities of a namespace while it has a user, and removes them after the last one has gone.
+func (r *Reconciler) now() time.Time {
+	if r.Clock != nil {
+		return r.Clock()
+	}
+	return time.Now()
+}
+
+// Reconcile keeps the authorities of a namespace while it has a user, one step at a time, and removes them after the last
+// user has gone.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	if !r.APIs.Served(certmanager.SchemeGroupVersion.Group) {
 		return ctrl.Result{}, nil
@@ -52,8 +81,20 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	wanted := objects(namespace, used, namespace == r.Namespace)
-	err = r.apply(ctx, wanted)
+	var lines []line
+	var all []*found
+	for _, f := range []family{private, system} {
+		if f == private && !used || f == system && namespace != r.Namespace {
+			continue
+		}
+		x, err := r.decide(ctx, f, namespace)
+		if err != nil {
+			return ctrl.Result{}, err
+		}
+		x.follow()
+		lines, all = append(lines, x.line), append(all, x)
+	}
+	err = r.apply(ctx, objects(namespace, lines))
 	var conflict *apply.ConflictError
 	var deleting *apply.DeletingError
 	switch {
@@ -67,7 +108,70 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	case err != nil:
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{}, r.prune(ctx, namespace, wanted)
+	if err := r.prune(ctx, namespace, all); err != nil {
+		return ctrl.Result{}, err
+	}
+	r.tell(namespace, all)
+	return ctrl.Result{RequeueAfter: r.again(all)}, nil
+}
+
+// decide says what a family needs next. What cannot be taken back is decided by what the API server says, not by a cache.
+func (r *Reconciler) decide(ctx context.Context, f family, namespace string) (*found, error) {
+	x, err := r.judge(ctx, r.Client, f, namespace)
+	if err != nil || len(x.generations) < 2 || x.step.Action != rollover.Issue && x.step.Action != rollover.Remove {
+		return x, err
+	}
+	return r.judge(ctx, r.Live, f, namespace)
+}
+
+func (r *Reconciler) judge(ctx context.Context, reader client.Reader, f family, namespace string) (*found, error) {
+	x, err := r.look(ctx, reader, f, namespace)
+	if err != nil {
+		return nil, err
+	}
+	all := x.facts.Authorities
+	force, last := rollover.InForce(all), len(all)-1
+	switch {
+	case force >= 0 && force < last:
+		x.waits, err = r.distrusting(ctx, x, namespace, all[force].Generation, all[last].Generation)
+		all[last].Trusted = len(x.waits) == 0
+	case force > 0:
+		x.waits, err = r.users(ctx, x, namespace, all[0].Generation)
+		all[0].Used = len(x.waits) > 0
+	}
+	if err != nil {
+		return nil, err
+	}
+	var next time.Time
+	if x.facts.RotateAfter, next, err = r.rotateAfter(ctx, f, namespace, x.facts.Now); err != nil {
+		return nil, err
+	}
+	x.step = rollover.Next(x.facts, r.Schedule)
+	if !next.IsZero() && (x.step.Wake.IsZero() || next.Before(x.step.Wake)) {
+		x.step.Wake = next
+	}
+	x.schedule = r.Schedule
+	return x, nil
+}
+
+// again is when to look again by the clock.
+func (r *Reconciler) again(all []*found) time.Duration {
+	var wait time.Duration
+	at := func(d time.Duration) {
+		if d = min(max(d, time.Second), atMost); wait == 0 || d < wait {
+			wait = d
+		}
+	}
+	for _, x := range all {
+		if !x.step.Wake.IsZero() {
+			at(x.step.Wake.Sub(x.facts.Now))
+		}
+		if len(x.waits) > 0 {
+			// Nothing tells when a gate has come so far. The longer it takes, the rarer the questions.
+			at(min(x.facts.Now.Sub(x.began())/4, foreignRetry))
+		}
+	}
+	return wait
 }
 
 func (r *Reconciler) used(ctx context.Context, namespace string) (bool, error) {
@@ -111,15 +215,22 @@ func (r *Reconciler) secretIsFree(ctx context.Context, namespace, name string) e
 	return &apply.ConflictError{Object: "Secret " + key.String()}
 }
 
-// prune deletes what no authority needs: first what issues, then the Secrets, which would come back otherwise.
-func (r *Reconciler) prune(ctx context.Context, namespace string, wanted []apply.Configuration) error {
-	keep := map[apply.Reference]bool{}
-	for _, object := range wanted {
-		reference := apply.ReferenceTo(object)
-		keep[reference] = true
-		if reference.Kind == certmanager.CertificateKind {
-			keep[apply.Reference{Kind: "Secret", Name: reference.Name}] = true
+// prune deletes what no authority needs: first what issues, then the Secrets, which would come back otherwise. Generations
+// that a decision did not know of are left alone.
+func (r *Reconciler) prune(ctx context.Context, namespace string, all []*found) error {
+	goes := func(name string) bool {
+		switch name {
+		case SelfSigned:
+			return len(all) == 0
+		case OperatorCertificate:
+			return !slices.ContainsFunc(all, func(x *found) bool { return x.family == system })
 		}
+		for _, x := range all {
+			if n := x.family.generation(name); n > 0 {
+				return x.gone(n)
+			}
+		}
+		return true
 	}
 	certificates, issuers, secrets := &certmanager.CertificateList{}, &certmanager.IssuerList{}, &corev1.SecretList{}
 	for _, list := range []client.ObjectList{certificates, issuers, secrets} {
@@ -127,21 +238,21 @@ func (r *Reconciler) prune(ctx context.Context, namespace string, wanted []apply
 			return err
 		}
 	}
-	remove := func(kind string, object client.Object) error {
-		if keep[apply.Reference{Kind: kind, Name: object.GetName()}] || object.GetDeletionTimestamp() != nil {
-			return nil
-		}
-		return r.applier.Delete(ctx, object)
-	}
-	var failed []error
+	var objects []client.Object
 	for i := range certificates.Items {
-		failed = append(failed, remove(certmanager.CertificateKind, &certificates.Items[i]))
+		objects = append(objects, &certificates.Items[i])
 	}
 	for i := range issuers.Items {
-		failed = append(failed, remove(certmanager.IssuerKind, &issuers.Items[i]))
+		objects = append(objects, &issuers.Items[i])
 	}
 	for i := range secrets.Items {
-		failed = append(failed, remove("Secret", &secrets.Items[i]))
+		objects = append(objects, &secrets.Items[i])
+	}
+	var failed []error
+	for _, object := range objects {
+		if object.GetDeletionTimestamp() == nil && goes(object.GetName()) {
+			failed = append(failed, r.applier.Delete(ctx, object))
+		}
 	}
 	return errors.Join(failed...)
 }

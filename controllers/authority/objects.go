@@ -12,24 +12,21 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/clientid"
 )
 
-// The names of an authority's objects. The number is the authority's generation.
-const (
-	// SelfSigned is the Issuer that authorities begin with.
-	SelfSigned = "bartizan-selfsigned"
-	// Issuer is the Issuer of a namespace's authority, its Certificate and its Secret.
-	Issuer = "bartizan-ca-1"
-	// SystemIssuer is the same for the operator's own identity, in the operator's namespace.
-	SystemIssuer = "bartizan-system-ca-1"
-	// OperatorCertificate is the operator's certificate towards gates, and its Secret.
-	OperatorCertificate = "bartizan-operator"
-)
-
 // component is the name label of an authority's objects.
 const component = "authority"
 
-// Lifetimes. An authority lives five years, until it can be replaced without a failed request.
+// The annotations of an authority's Certificate: how far it has come. The times are records; the rest is for people.
 const (
-	authorityDuration   = 43800 * time.Hour
+	// AnnotationRollover says what the authority is in the middle of, and what that waits for.
+	AnnotationRollover = "bartizan.dev/rollover"
+	// annotationDistributed is when everybody was first known to trust the authority.
+	annotationDistributed = "bartizan.dev/distributed-at"
+	// annotationReplaced is when nothing was first known to use it any more.
+	annotationReplaced = "bartizan.dev/replaced-at"
+)
+
+// The life of the operator's certificate.
+const (
 	certificateDuration = 24 * time.Hour
 	certificateRenewal  = 8 * time.Hour
 )
@@ -39,43 +36,81 @@ func objectLabels() map[string]string {
 	return map[string]string{apply.ManagedByLabel: apply.ManagedBy, apply.NameLabel: component}
 }
 
-// objects are the objects of a namespace's authority and of the system's, in the order in which they are applied.
-func objects(namespace string, ordinary, system bool) []apply.Configuration {
-	if !ordinary && !system {
+// generation is one authority as it should be.
+type generation struct {
+	number      int
+	issues      bool
+	duration    time.Duration
+	annotations map[string]string
+}
+
+// line is a family in a namespace as it should be, in the order of the generations.
+type line struct {
+	family      family
+	generations []generation
+}
+
+// issuing is the newest generation that issues, nil without one.
+func (l line) issuing() *generation {
+	for i := len(l.generations) - 1; i >= 0; i-- {
+		if l.generations[i].issues {
+			return &l.generations[i]
+		}
+	}
+	return nil
+}
+
+// objects are those of the lines of a namespace, in the order in which they are applied.
+func objects(namespace string, lines []line) []apply.Configuration {
+	if len(lines) == 0 {
 		return nil
 	}
 	all := []apply.Configuration{
 		certmanagerv1.Issuer(SelfSigned, namespace).WithLabels(objectLabels()).
 			WithSpec(certmanagerv1.IssuerSpec().WithSelfSigned(certmanagerv1.SelfSignedIssuer())),
 	}
-	if ordinary {
-		all = append(all, authority(namespace, Issuer)...)
-	}
-	if system {
-		all = append(all, authority(namespace, SystemIssuer)...)
-		all = append(all, certmanagerv1.Certificate(OperatorCertificate, namespace).WithLabels(objectLabels()).
-			WithSpec(certificate(OperatorCertificate, SystemIssuer, certmanager.RotationPolicyAlways).
-				WithDuration(metav1.Duration{Duration: certificateDuration}).
-				WithRenewBefore(metav1.Duration{Duration: certificateRenewal}).
-				WithURIs(clientid.Operator).
-				WithUsages(certmanager.UsageDigitalSignature, certmanager.UsageClientAuth)))
+	for _, l := range lines {
+		for _, g := range l.generations {
+			all = append(all, authority(namespace, l.family.name(g.number), g)...)
+		}
+		if issuing := l.issuing(); l.family == system && issuing != nil {
+			duration := Fit(certificateDuration, issuing.duration/6)
+			all = append(all, certmanagerv1.Certificate(OperatorCertificate, namespace).WithLabels(objectLabels()).
+				WithSpec(certificate(OperatorCertificate, l.family.name(issuing.number), certmanager.RotationPolicyAlways).
+					WithDuration(metav1.Duration{Duration: duration}).
+					WithRenewBefore(metav1.Duration{Duration: Fit(certificateRenewal, duration/3)}).
+					WithURIs(clientid.Operator).
+					WithUsages(certmanager.UsageDigitalSignature, certmanager.UsageClientAuth)))
+		}
 	}
 	return all
 }
 
-// authority is a private authority: its own certificate, and the Issuer that issues from it. Its key stays when the
-// certificate is renewed, so that what it has issued remains valid.
-func authority(namespace, name string) []apply.Configuration {
-	return []apply.Configuration{
-		certmanagerv1.Certificate(name, namespace).WithLabels(objectLabels()).
+// Fit bounds a certificate's duration so that it does not outlive its authority; without a bound it stays.
+func Fit(duration, longest time.Duration) time.Duration {
+	if longest <= 0 || duration <= longest {
+		return duration
+	}
+	return longest.Truncate(time.Minute)
+}
+
+// authority is a private authority: its own certificate, and the Issuer that issues from it. It is never renewed: another
+// generation follows it.
+func authority(namespace, name string, g generation) []apply.Configuration {
+	all := []apply.Configuration{
+		certmanagerv1.Certificate(name, namespace).WithLabels(objectLabels()).WithAnnotations(g.annotations).
 			WithSpec(certificate(name, SelfSigned, certmanager.RotationPolicyNever).
 				WithIsCA(true).
 				WithCommonName(commonName(name, namespace)).
-				WithDuration(metav1.Duration{Duration: authorityDuration}).
+				WithDuration(metav1.Duration{Duration: g.duration}).
+				WithRenewal(certmanagerv1.CertificateRenewal().WithPolicy(certmanager.CertificateRenewalPolicyDisabled)).
 				WithUsages(certmanager.UsageDigitalSignature, certmanager.UsageCertSign)),
-		certmanagerv1.Issuer(name, namespace).WithLabels(objectLabels()).
-			WithSpec(certmanagerv1.IssuerSpec().WithCA(certmanagerv1.CAIssuer().WithSecretName(name))),
 	}
+	if g.issues {
+		all = append(all, certmanagerv1.Issuer(name, namespace).WithLabels(objectLabels()).
+			WithSpec(certmanagerv1.IssuerSpec().WithCA(certmanagerv1.CAIssuer().WithSecretName(name))))
+	}
+	return all
 }
 
 // commonName names an authority for people. X.509 allows 64 characters (RFC 5280, ub-common-name).

@@ -14,7 +14,16 @@ import (
 // SystemSigner returns the authority that vouches for the operator, and its key. Probes sign with it what no gate may accept,
 // such as a certificate that has ended.
 func SystemSigner(ctx context.Context, reader client.Reader, operatorNamespace string) (*x509.Certificate, crypto.Signer, error) {
-	key := client.ObjectKey{Namespace: operatorNamespace, Name: SystemIssuer}
+	// While one authority follows another, every gate trusts the older one.
+	all, err := system.certificates(ctx, reader, operatorNamespace)
+	if err != nil {
+		return nil, nil, err
+	}
+	oldest := 1
+	if len(all) > 0 {
+		oldest = all[0].generation
+	}
+	key := client.ObjectKey{Namespace: operatorNamespace, Name: system.name(oldest)}
 	secret := &corev1.Secret{}
 	if err := reader.Get(ctx, key, secret); err != nil {
 		return nil, nil, err

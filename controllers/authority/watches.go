@@ -28,7 +28,7 @@ func toNamespace(_ context.Context, object client.Object) []reconcile.Request {
 // SetupWithManager registers the controller.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
 	r.applier = apply.New(r.Client, r.Live)
-	comesOrGoes := predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }}
+	changed := predicate.GenerationChangedPredicate{} // the spec may ask for another authority
 	ours := predicate.NewPredicateFuncs(func(object client.Object) bool {
 		return object.GetLabels()[apply.NameLabel] == component
 	})
@@ -36,8 +36,8 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	wake := make(chan event.GenericEvent, 1)
 	c, err := ctrl.NewControllerManagedBy(mgr).
 		Named("authority").
-		Watches(&v1alpha1.MCPServer{}, namespaces, builder.WithPredicates(comesOrGoes)).
-		Watches(&v1alpha1.MCPClient{}, namespaces, builder.WithPredicates(comesOrGoes)).
+		Watches(&v1alpha1.MCPServer{}, namespaces, builder.WithPredicates(changed)).
+		Watches(&v1alpha1.MCPClient{}, namespaces, builder.WithPredicates(changed)).
 		Watches(&corev1.Secret{}, namespaces, builder.WithPredicates(ours)).
 		WatchesRawSource(source.Channel(wake, handler.EnqueueRequestsFromMapFunc(r.all))).
 		Build(r)

@@ -3,9 +3,6 @@ package mcpclient
 import (
 	"bytes"
 	"encoding/json"
-	"encoding/pem"
-	"maps"
-	"slices"
 	"time"
 
 	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
@@ -17,6 +14,7 @@ import (
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/controllers/authority"
+	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
 	"github.com/bartizan-dev/bartizan/internal/clientid"
 	"github.com/bartizan-dev/bartizan/internal/keys"
 )
@@ -36,9 +34,13 @@ func certificateLife(c *v1alpha1.MCPClient) (duration, renewBefore time.Duration
 
 // certificate is the client's certificate for the servers of a namespace. It always comes from the private authority of the
 // client's own namespace: only that one vouches for the clients of the namespace.
-func certificate(c *v1alpha1.MCPClient, servers string) *certmanagerv1.CertificateApplyConfiguration {
+func certificate(c *v1alpha1.MCPClient, servers string, from authority.Issuing) *certmanagerv1.CertificateApplyConfiguration {
 	labels, owner := objectLabels(c.Name, servers), ownerReference(c)
 	duration, renewBefore := certificateLife(c)
+	if from.Longest > 0 && duration > from.Longest {
+		duration = from.Longest.Truncate(time.Minute)
+		renewBefore = min(renewBefore, duration/3)
+	}
 	return certmanagerv1.Certificate(CertificateName(c.Name, servers), c.Namespace).
 		WithLabels(labels).
 		WithOwnerReferences(applymetav1.OwnerReference().
@@ -47,7 +49,7 @@ func certificate(c *v1alpha1.MCPClient, servers string) *certmanagerv1.Certifica
 			WithSecretName(CertificateSecretName(c.Name, servers)).
 			WithSecretTemplate(certmanagerv1.CertificateSecretTemplate().WithLabels(labels)).
 			WithIssuerRef(certmanagermetav1.IssuerReference().
-				WithGroup(certmanager.SchemeGroupVersion.Group).WithKind(certmanager.IssuerKind).WithName(authority.Issuer)).
+				WithGroup(certmanager.SchemeGroupVersion.Group).WithKind(certmanager.IssuerKind).WithName(from.Issuer)).
 			WithURIs(clientid.Client{Namespace: c.Namespace, Name: c.Name, Servers: servers}.URI()).
 			WithUsages(certmanager.UsageDigitalSignature, certmanager.UsageClientAuth).
 			WithDuration(metav1.Duration{Duration: duration}).
@@ -90,7 +92,7 @@ func content(servers string, key []byte, granted []server, before []byte) map[st
 		bundles = append(bundles, string(before))
 	}
 	data := map[string][]byte{
-		DataCABundle:      mergeBundles(bundles),
+		DataCABundle:      []byte(manifests.MergeBundles(bundles...)),
 		DataNamespace:     []byte(servers),
 		DataConfiguration: configuration(key, granted),
 	}
@@ -126,22 +128,4 @@ func configuration(key []byte, granted []server) []byte {
 		panic("strings that JSON cannot hold: " + err.Error())
 	}
 	return out.Bytes()
-}
-
-// mergeBundles returns the certificates of PEM bundles, each once, in the order of their bytes. Whatever is no certificate is
-// left out: the bundle comes from another namespace.
-func mergeBundles(bundles []string) []byte {
-	certificates := map[string]bool{}
-	for _, bundle := range bundles {
-		for block, rest := pem.Decode([]byte(bundle)); block != nil; block, rest = pem.Decode(rest) {
-			if block.Type == "CERTIFICATE" {
-				certificates[string(pem.EncodeToMemory(&pem.Block{Type: block.Type, Bytes: block.Bytes}))] = true
-			}
-		}
-	}
-	var out []byte
-	for _, certificate := range slices.Sorted(maps.Keys(certificates)) {
-		out = append(out, certificate...)
-	}
-	return out
 }

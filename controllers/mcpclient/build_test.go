@@ -14,7 +14,9 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/controllers/authority"
 	"github.com/bartizan-dev/bartizan/controllers/internal/access"
+	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
 	"github.com/bartizan-dev/bartizan/internal/keys"
 )
 
@@ -43,13 +45,22 @@ func golden(t *testing.T, name string, value any) {
 	}
 }
 
-func TestCertificate(t *testing.T) { golden(t, "certificate.yaml", certificate(agent, "tools")) }
+func TestCertificate(t *testing.T) {
+	golden(t, "certificate.yaml", certificate(agent, "tools", authority.Issuing{Issuer: "bartizan-ca-1"}))
+}
 
 func TestCertificateOfOwnDuration(t *testing.T) {
 	c := agent.DeepCopy()
 	c.Spec.Certificate = v1alpha1.ClientCertificate{Duration: "1h", RenewBefore: "50m"}
-	if spec := certificate(c, "tools").Spec; spec.Duration.Duration != time.Hour || spec.RenewBefore.Duration != 50*time.Minute {
+	if spec := certificate(c, "tools", authority.Issuing{Issuer: "bartizan-ca-1"}).Spec; spec.Duration.Duration != time.Hour || spec.RenewBefore.Duration != 50*time.Minute {
 		t.Errorf("for %s, renewed %s before the end", spec.Duration.Duration, spec.RenewBefore.Duration)
+	}
+}
+
+func TestCertificateDoesNotOutliveItsAuthority(t *testing.T) {
+	spec := certificate(agent, "tools", authority.Issuing{Issuer: "bartizan-ca-2", Longest: 4 * time.Hour}).Spec
+	if spec.Duration.Duration != 4*time.Hour || spec.RenewBefore.Duration >= 4*time.Hour || *spec.IssuerRef.Name != "bartizan-ca-2" {
+		t.Errorf("for %s, renewed %s before the end, from %s", spec.Duration.Duration, spec.RenewBefore.Duration, *spec.IssuerRef.Name)
 	}
 }
 
@@ -104,7 +115,7 @@ func TestMergeBundles(t *testing.T) {
 		{"no headers", []string{"-----BEGIN CERTIFICATE-----\nA: b\n\nYWFh\n-----END CERTIFICATE-----\n"}, one},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, string(mergeBundles(test.bundles))); diff != "" {
+			if diff := cmp.Diff(test.want, manifests.MergeBundles(test.bundles...)); diff != "" {
 				t.Error(diff)
 			}
 		})

@@ -115,7 +115,7 @@ func (r *Reconciler) caBundle(ctx context.Context, s *v1alpha1.MCPServer) (strin
 	if err != nil || !metav1.IsControlledBy(&m, s) {
 		return "", client.IgnoreNotFound(err)
 	}
-	return string(mergeBundles([]string{m.Data[manifests.CABundleKey]})), nil
+	return manifests.MergeBundles(m.Data[manifests.CABundleKey]), nil
 }
 
 // find reads an object from the cache and, where the cache does not hold it, from the API server: what does not carry our

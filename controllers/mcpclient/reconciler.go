@@ -19,6 +19,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/controllers/authority"
 	"github.com/bartizan-dev/bartizan/controllers/internal/access"
 	"github.com/bartizan-dev/bartizan/controllers/internal/apply"
 	"github.com/bartizan-dev/bartizan/controllers/internal/gates"
@@ -242,7 +243,11 @@ func (r *Reconciler) applyCertificate(ctx context.Context, in *input, cred *cred
 		cred.conflict = "Secret " + key.String()
 		return nil
 	}
-	outcome, err := r.applier.Apply(ctx, certificate(in.client, cred.servers))
+	from, err := authority.InForce(ctx, r.Client, in.client.Namespace)
+	if err != nil {
+		return err
+	}
+	outcome, err := r.applier.Apply(ctx, certificate(in.client, cred.servers, from))
 	if handled, err := cred.handle(err); handled || err != nil {
 		return err
 	}

@@ -16,7 +16,6 @@ import (
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	acv1alpha1 "github.com/bartizan-dev/bartizan/api/v1alpha1/applyconfiguration/api/v1alpha1"
-	"github.com/bartizan-dev/bartizan/controllers/authority"
 	"github.com/bartizan-dev/bartizan/controllers/internal/access"
 	"github.com/bartizan-dev/bartizan/controllers/internal/conditions"
 	"github.com/bartizan-dev/bartizan/internal/keys"
@@ -187,7 +186,7 @@ func troubles(in *input, all []*credential) []trouble {
 		}
 		if cred.certificate == certificatePending && cred.conflict == "" {
 			passing = append(passing, trouble{reasonIssuing,
-				fmt.Sprintf("Certificate %s/%s is not ready; see its status and that of Issuer %s beside it", in.client.Namespace, CertificateName(in.client.Name, cred.servers), authority.Issuer), false})
+				fmt.Sprintf("Certificate %s/%s is not ready; see its status and that of its Issuer beside it", in.client.Namespace, CertificateName(in.client.Name, cred.servers)), false})
 		}
 		for _, s := range in.granted[cred.servers] {
 			if s.CABundle == "" {

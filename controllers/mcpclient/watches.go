@@ -26,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/controllers/authority"
 	"github.com/bartizan-dev/bartizan/controllers/internal/access"
 	"github.com/bartizan-dev/bartizan/controllers/internal/apply"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
@@ -85,7 +86,14 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 			return err
 		}
 	}
-	return nil
+	return r.APIs.On(ctx, certmanager.SchemeGroupVersion.Group, func(_ context.Context, served bool) error {
+		if !served {
+			return nil
+		}
+		issuers := predicate.NewPredicateFuncs(func(object client.Object) bool { return authority.IsPrivate(object.GetName()) })
+		comesOrGoes := predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return e.ObjectNew.GetDeletionTimestamp() != nil }}
+		return c.Watch(source.Kind(mgr.GetCache(), client.Object(&certmanager.Issuer{}), handler.EnqueueRequestsFromMapFunc(r.ofNamespace), issuers, comesOrGoes))
+	})
 }
 
 func namedServers(object client.Object) []string {
@@ -151,6 +159,15 @@ func namedByPolicy(_ context.Context, object client.Object) []reconcile.Request 
 		out = append(out, reconcile.Request{NamespacedName: s})
 	}
 	return out
+}
+
+// ofNamespace asks for the clients of an object's namespace.
+func (r *Reconciler) ofNamespace(ctx context.Context, object client.Object) []reconcile.Request {
+	list := v1alpha1.MCPClientList{}
+	if err := r.Client.List(ctx, &list, client.InNamespace(object.GetNamespace())); err != nil {
+		return nil
+	}
+	return requests(&list)
 }
 
 func (r *Reconciler) everyClient(ctx context.Context, _ client.Object) []reconcile.Request {

@@ -13,6 +13,7 @@ const (
 	reasonIssued               = "Issued"
 	reasonIssuing              = "Issuing"
 	reasonExpired              = "CertificateExpired"
+	reasonRenewalOverdue       = "RenewalOverdue"
 	reasonCertManagerMissing   = "CertManagerMissing"
 	reasonIssuerNotFound       = "IssuerNotFound"
 	reasonIssuerNotReady       = "IssuerNotReady"

@@ -2,7 +2,9 @@ package mcpserver
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -49,6 +51,10 @@ func (r *Reconciler) distribute(ctx context.Context, o *observed, generation str
 	if generation == "" || len(ready) == 0 {
 		return d, nil
 	}
+	serial := ""
+	if leaf := leaf(o.certificateSecret); leaf != nil {
+		serial = leaf.SerialNumber.Text(16)
+	}
 	seen := map[string]bool{}
 	for i, answer := range r.Gates.Read(ctx, asked) {
 		switch {
@@ -68,24 +74,32 @@ func (r *Reconciler) distribute(ctx context.Context, o *observed, generation str
 				d.listeners = append(d.listeners, listener)
 			}
 		}
-		if answer.Err == nil && answer.Status.Generation == generation {
-			continue
+		changed := map[string]string{}
+		if answer.Err != nil || answer.Status.Generation != generation {
+			changed[manifests.AnnotationGateGeneration] = generation
 		}
-		if err := r.nudge(ctx, ready[i], generation); err != nil {
+		if answer.Status.CertificateSerial != "" && answer.Status.CertificateSerial != serial {
+			changed[manifests.AnnotationCertificate] = serial
+		}
+		if err := r.nudge(ctx, ready[i], changed); err != nil {
 			return d, err
 		}
 	}
 	return d, nil
 }
 
-// nudge changes an annotation of the pod, so that its kubelet reads the pod's Secrets now and not within a minute or more.
-// Once a generation is enough.
-func (r *Reconciler) nudge(ctx context.Context, pod *corev1.Pod, generation string) error {
-	if pod.Annotations[manifests.AnnotationGateGeneration] == generation {
+// nudge changes annotations of the pod, so that its kubelet reads the pod's Secrets now and not within a minute or more.
+// Once for each value is enough.
+func (r *Reconciler) nudge(ctx context.Context, pod *corev1.Pod, annotations map[string]string) error {
+	maps.DeleteFunc(annotations, func(key, value string) bool { return pod.Annotations[key] == value })
+	if len(annotations) == 0 {
 		return nil
 	}
-	patch := fmt.Appendf(nil, `{"metadata":{"uid":%q,"annotations":{%q:%q}}}`, pod.UID, manifests.AnnotationGateGeneration, generation)
-	err := r.Client.Patch(ctx, pod.DeepCopy(), client.RawPatch(types.MergePatchType, patch), client.FieldOwner(apply.FieldOwner))
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": pod.UID, "annotations": annotations}})
+	if err != nil {
+		return err
+	}
+	err = r.Client.Patch(ctx, pod.DeepCopy(), client.RawPatch(types.MergePatchType, patch), client.FieldOwner(apply.FieldOwner))
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("annotate Pod %s/%s: %w", pod.Namespace, pod.Name, err)
 	}

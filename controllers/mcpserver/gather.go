@@ -38,6 +38,10 @@ type observed struct {
 	gateSecret        *corev1.Secret
 	certificate       *certmanager.Certificate
 	certificateSecret *corev1.Secret
+	// authority is where certificates of the namespace come from.
+	authority authority.Issuing
+	// authorities are the certificates, in PEM, of the namespace's private authorities.
+	authorities string
 	// issuer is looked up only while the certificate is not issued.
 	issuer *certmanager.Issuer
 	groups []group
@@ -121,11 +125,15 @@ func (r *Reconciler) gatherCertificate(ctx context.Context, o *observed) error {
 	if o.certificateSecret, err = get(ctx, r.Client, o.server.Namespace, name, &corev1.Secret{}); err != nil {
 		return err
 	}
-	if o.certificateSecret != nil {
-		o.caBundle = string(o.certificateSecret.Data["ca.crt"])
+	if o.authorities, err = authority.Bundle(ctx, r.Client, o.server.Namespace); err != nil {
+		return err
 	}
+	o.caBundle = caBundle(o)
 	if !o.certManager {
 		return nil
+	}
+	if o.authority, err = authority.InForce(ctx, r.Client, o.server.Namespace); err != nil {
+		return err
 	}
 	if o.certificate, err = get(ctx, r.Client, o.server.Namespace, name, &certmanager.Certificate{}); err != nil {
 		return err
@@ -133,7 +141,7 @@ func (r *Reconciler) gatherCertificate(ctx context.Context, o *observed) error {
 	if issued(o) {
 		return nil
 	}
-	if group, kind, issuer := issuerOf(o.server); group == certmanager.SchemeGroupVersion.Group && kind == certmanager.IssuerKind {
+	if group, kind, issuer := issuerOf(o); group == certmanager.SchemeGroupVersion.Group && kind == certmanager.IssuerKind {
 		o.issuer, err = get(ctx, r.Live, o.server.Namespace, issuer, &certmanager.Issuer{})
 	}
 	return err
@@ -144,13 +152,35 @@ func issued(o *observed) bool {
 	return o.certificate != nil && leaf(o.certificateSecret) != nil
 }
 
+// ownIssuer says whether the spec brings an issuer.
+func ownIssuer(server *v1alpha1.MCPServer) bool {
+	return server.Spec.TLS != nil && server.Spec.TLS.IssuerRef != nil
+}
+
+// caBundle are the certificates that vouch for the serving certificate: those of the namespace's authorities, what the issuer
+// said of itself, and what the spec says. A certificate that is not issued yet has none.
+func caBundle(o *observed) string {
+	if o.certificateSecret == nil {
+		return ""
+	}
+	var bundles []string
+	if !ownIssuer(o.server) {
+		bundles = append(bundles, o.authorities)
+	}
+	bundles = append(bundles, string(o.certificateSecret.Data["ca.crt"]))
+	if o.server.Spec.TLS != nil {
+		bundles = append(bundles, o.server.Spec.TLS.CABundle)
+	}
+	return manifests.MergeBundles(bundles...)
+}
+
 // issuerOf names the issuer of a server's certificate.
-func issuerOf(server *v1alpha1.MCPServer) (group, kind, name string) {
-	group, kind, name = certmanager.SchemeGroupVersion.Group, certmanager.IssuerKind, authority.Issuer
-	if server.Spec.TLS == nil || server.Spec.TLS.IssuerRef == nil {
+func issuerOf(o *observed) (group, kind, name string) {
+	group, kind, name = certmanager.SchemeGroupVersion.Group, certmanager.IssuerKind, o.authority.Issuer
+	if !ownIssuer(o.server) {
 		return group, kind, name
 	}
-	ref := server.Spec.TLS.IssuerRef
+	ref := o.server.Spec.TLS.IssuerRef
 	if ref.Group != "" {
 		group = ref.Group
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -22,6 +23,8 @@ var configurationSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
 var (
 	readyDescription = prometheus.NewDesc("bartizan_server_ready",
 		"Whether an MCPServer is ready: 1 or 0.", []string{"namespace", "name"}, nil)
+	certificateDescription = prometheus.NewDesc("bartizan_certificate_not_after_timestamp_seconds",
+		"When a certificate ends: those of servers, of clients, of authorities and of the operator.", []string{"namespace", "name"}, nil)
 	conditionDescription = prometheus.NewDesc("bartizan_server_conditions",
 		"Number of MCPServers by condition and status.", []string{"condition", "status"}, nil)
 )
@@ -31,15 +34,18 @@ func init() {
 }
 
 // collector reads the cache when it is scraped, so that a deleted server leaves no series behind. There is one series a
-// server, and a fixed number of others.
+// server and one a certificate, and a fixed number of others.
 type collector struct {
 	reader client.Reader
+	// certManager says whether the cache holds Certificates.
+	certManager func() bool
 }
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(descriptions chan<- *prometheus.Desc) {
 	descriptions <- readyDescription
 	descriptions <- conditionDescription
+	descriptions <- certificateDescription
 }
 
 // Collect implements prometheus.Collector.
@@ -64,7 +70,23 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 			counts[series{condition.Type, string(condition.Status)}]++
 		}
 	}
+	if c.certManager() {
+		c.certificates(ctx, out)
+	}
 	for s, n := range counts {
 		out <- prometheus.MustNewConstMetric(conditionDescription, prometheus.GaugeValue, float64(n), s.condition, s.status)
+	}
+}
+
+func (c *collector) certificates(ctx context.Context, out chan<- prometheus.Metric) {
+	all := &certmanager.CertificateList{}
+	if err := c.reader.List(ctx, all, client.UnsafeDisableDeepCopy); err != nil {
+		out <- prometheus.NewInvalidMetric(certificateDescription, err)
+		return
+	}
+	for i := range all.Items {
+		if end := all.Items[i].Status.NotAfter; end != nil {
+			out <- prometheus.MustNewConstMetric(certificateDescription, prometheus.GaugeValue, float64(end.Unix()), all.Items[i].Namespace, all.Items[i].Name)
+		}
 	}
 }

@@ -10,7 +10,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
-	"github.com/bartizan-dev/bartizan/controllers/authority"
 	"github.com/bartizan-dev/bartizan/controllers/internal/apply"
 	"github.com/bartizan-dev/bartizan/controllers/internal/isolation"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
@@ -46,7 +45,7 @@ type deploymentPlan struct {
 func newPlan(o *observed, s Settings) (plan, error) {
 	p := manifests.Params{
 		Server: o.server, Options: s.Options, GateImage: s.GateImage, Operator: s.Operator, ClusterDomain: s.ClusterDomain,
-		Issuer: authority.Issuer, CABundle: o.caBundle, Peers: o.who.Peers, DNS: o.dns, APIServer: o.apiServer,
+		Issuer: o.authority.Issuer, Longest: o.authority.Longest, CABundle: o.caBundle, Peers: o.who.Peers, DNS: o.dns, APIServer: o.apiServer,
 		ClusterRanges: s.ClusterRanges, SecretHashes: map[string]string{},
 	}
 	for _, g := range o.groups {

@@ -161,6 +161,13 @@ func (r *Reconciler) after(server types.NamespacedName, o *observed, a applied, 
 	if wait := o.tokensNext(); wait > 0 {
 		next = min(next, wait)
 	}
+	if leaf := leaf(o.certificateSecret); leaf != nil && o.certificate != nil {
+		for _, at := range []time.Time{overdue(o, leaf), leaf.NotAfter} {
+			if at.After(o.now) {
+				next = min(next, max(at.Sub(o.now), time.Second))
+			}
+		}
+	}
 	if !o.who.Next.IsZero() {
 		next = min(next, max(o.who.Next.Sub(o.now), time.Second))
 	}

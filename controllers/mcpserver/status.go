@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
+	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -17,6 +19,7 @@ import (
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	ac "github.com/bartizan-dev/bartizan/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/controllers/authority"
 	"github.com/bartizan-dev/bartizan/controllers/internal/conditions"
 	"github.com/bartizan-dev/bartizan/controllers/internal/isolation"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
@@ -127,14 +130,18 @@ func certificates(o *observed) finding {
 	name := manifests.CertificateName(o.server.Name)
 	leaf := leaf(o.certificateSecret)
 	switch {
+	case !o.certManager && leaf != nil && o.now.Before(leaf.NotAfter):
+		return no(reasonCertManagerMissing, fmt.Sprintf("this cluster has no cert-manager (cert-manager.io/v1) any more, so that nothing renews the certificate in Secret %s: it is valid until %s; install it, and this server goes on by itself", name, timeText(leaf.NotAfter)))
 	case !o.certManager:
 		return no(reasonCertManagerMissing, "this cluster has no cert-manager (cert-manager.io/v1), which issues the gate's certificate: install it, and this server goes on by itself")
 	case leaf != nil && !o.now.Before(leaf.NotAfter):
 		return no(reasonExpired, fmt.Sprintf("the certificate in Secret %s has ended; see Certificate %s for why it was not renewed", name, name))
+	case leaf != nil && o.certificate != nil && !o.now.Before(overdue(o, leaf)):
+		return no(reasonRenewalOverdue, fmt.Sprintf("the certificate in Secret %s should have been renewed by %s and is valid until %s: %s", name, timeText(overdue(o, leaf)), timeText(leaf.NotAfter), whyNotIssued(o.certificate)))
 	case leaf != nil && o.certificate != nil:
-		return yes(reasonIssued, fmt.Sprintf("the serving certificate is in Secret %s", name))
+		return yes(reasonIssued, fmt.Sprintf("the serving certificate is in Secret %s%s", name, succession(o)))
 	}
-	group, kind, issuer := issuerOf(o.server)
+	group, kind, issuer := issuerOf(o)
 	if o.issuer == nil && kind == "Issuer" && group == "cert-manager.io" {
 		if o.server.Spec.TLS != nil && o.server.Spec.TLS.IssuerRef != nil {
 			return no(reasonIssuerNotFound, fmt.Sprintf("spec.tls.issuerRef: there is no Issuer %s in namespace %s; create it, or leave issuerRef out for the namespace's private authority", issuer, o.server.Namespace))
@@ -151,7 +158,42 @@ func certificates(o *observed) finding {
 	if o.certificate == nil {
 		return no(reasonIssuing, fmt.Sprintf("Certificate %s is not there yet", name))
 	}
-	return no(reasonIssuing, fmt.Sprintf("waiting for cert-manager to issue Certificate %s by %s %s; its conditions say what it waits for", name, kind, issuer))
+	return no(reasonIssuing, fmt.Sprintf("waiting for cert-manager to issue Certificate %s by %s %s: %s", name, kind, issuer, whyNotIssued(o.certificate)))
+}
+
+// timeText is a time as messages have it: one that does not change while nothing else does.
+func timeText(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// overdue is when a certificate that nobody renewed is a trouble: a quarter of the time for it is over.
+func overdue(o *observed, leaf *x509.Certificate) time.Time {
+	renewBefore := leaf.NotAfter.Sub(leaf.NotBefore) / 3
+	if set := o.certificate.Spec.RenewBefore; set != nil {
+		renewBefore = set.Duration
+	}
+	return leaf.NotAfter.Add(-renewBefore * 3 / 4)
+}
+
+// whyNotIssued is what cert-manager says of its last attempt.
+func whyNotIssued(c *certmanager.Certificate) string {
+	for _, condition := range c.Status.Conditions {
+		if condition.Type == certmanager.CertificateConditionIssuing && string(condition.Status) == string(metav1.ConditionFalse) {
+			return fmt.Sprintf("cert-manager says %s: %s", condition.Reason, condition.Message)
+		}
+	}
+	return fmt.Sprintf("see the conditions of Certificate %s, and whether cert-manager runs", c.Name)
+}
+
+// succession says which authority follows that of the certificate.
+func succession(o *observed) string {
+	switch {
+	case ownIssuer(o.server):
+		return ""
+	case o.authority.Next != "":
+		return fmt.Sprintf("; authority %s is followed by %s, whose Certificate says how far that is in its annotation %s", o.authority.Issuer, o.authority.Next, authority.AnnotationRollover)
+	case o.certificate.Spec.IssuerRef.Name != "" && o.certificate.Spec.IssuerRef.Name != o.authority.Issuer:
+		return fmt.Sprintf("; it is about to come from authority %s", o.authority.Issuer)
+	}
+	return ""
 }
 
 // leaf is the serving certificate, nil while there is none that can be used.

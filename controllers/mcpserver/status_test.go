@@ -20,6 +20,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/controllers/authority"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
 )
 
@@ -76,6 +77,30 @@ func TestSummarize(t *testing.T) {
 		{name: "healthy", change: func(*observed, *plan, *applied, *distribution) {}, condition: "Ready", reason: "Ready", ready: true},
 		{name: "no cert-manager", condition: "CertificatesReady", reason: "CertManagerMissing", says: "install it",
 			change: func(o *observed, _ *plan, _ *applied, _ *distribution) { o.certManager = false }},
+		{name: "cert-manager gone", condition: "CertificatesReady", reason: "CertManagerMissing", says: "valid until 2026-01-02T04:04:05Z",
+			change: func(o *observed, _ *plan, _ *applied, _ *distribution) { o.certManager, o.certificate = false, nil }},
+		{name: "in the time for the renewal", condition: "CertificatesReady", reason: "Issued", ready: true,
+			change: func(o *observed, _ *plan, _ *applied, _ *distribution) {
+				o.certificate.Spec.RenewBefore = &metav1.Duration{Duration: 70 * time.Minute}
+			}},
+		{name: "not renewed", condition: "CertificatesReady", reason: "RenewalOverdue", says: "until 2026-01-02T04:04:05Z: see the conditions",
+			change: func(o *observed, _ *plan, _ *applied, _ *distribution) {
+				o.certificate.Spec.RenewBefore = &metav1.Duration{Duration: 81 * time.Minute}
+			}},
+		{name: "renewal denied", condition: "CertificatesReady", reason: "RenewalOverdue", says: "cert-manager says Denied: by policy",
+			change: func(o *observed, _ *plan, _ *applied, _ *distribution) {
+				o.certificate.Spec.RenewBefore = &metav1.Duration{Duration: 81 * time.Minute}
+				o.certificate.Status.Conditions = []certmanager.CertificateCondition{{Type: certmanager.CertificateConditionIssuing, Status: "False", Reason: "Denied", Message: "by policy"}}
+			}},
+		{name: "first certificate denied", condition: "CertificatesReady", reason: "Issuing", says: "cert-manager says Denied: by policy",
+			change: func(o *observed, _ *plan, _ *applied, _ *distribution) {
+				o.certificateSecret, o.issuer = nil, &certmanager.Issuer{}
+				o.certificate.Status.Conditions = []certmanager.CertificateCondition{{Type: certmanager.CertificateConditionIssuing, Status: "False", Reason: "Denied", Message: "by policy"}}
+			}},
+		{name: "an authority follows", condition: "CertificatesReady", reason: "Issued", says: "bartizan-ca-1 is followed by bartizan-ca-2", ready: true,
+			change: func(o *observed, _ *plan, _ *applied, _ *distribution) {
+				o.authority = authority.Issuing{Issuer: "bartizan-ca-1", Next: "bartizan-ca-2"}
+			}},
 		{name: "expired", condition: "CertificatesReady", reason: "CertificateExpired", says: "weather-tls",
 			change: func(o *observed, _ *plan, _ *applied, _ *distribution) { o.certificateSecret = servingSecret(t, now) }},
 		{name: "garbage for a certificate", condition: "CertificatesReady", reason: "Issuing",

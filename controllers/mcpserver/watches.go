@@ -64,10 +64,11 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	}); err != nil {
 		return err
 	}
-	if err := metrics.Registry.Register(&collector{reader: r.Client}); err != nil && !errors.As(err, &prometheus.AlreadyRegisteredError{}) {
+	if err := metrics.Registry.Register(&collector{reader: r.Client, certManager: func() bool { return r.APIs.Served(certmanager.SchemeGroupVersion.Group) }}); err != nil && !errors.As(err, &prometheus.AlreadyRegisteredError{}) {
 		return err
 	}
 	mapped := handler.EnqueueRequestsFromMapFunc
+	comesOrGoes := predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return e.ObjectNew.GetDeletionTimestamp() != nil }}
 	c, err := ctrl.NewControllerManagedBy(mgr).
 		Named("mcpserver").
 		// Our own changes of the status, too: a reconcile that began before the cache showed the last one has compared with an
@@ -100,7 +101,11 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		if !served {
 			return nil
 		}
-		return c.Watch(source.Kind[client.Object](mgr.GetCache(), &certmanager.Certificate{}, owner))
+		if err := c.Watch(source.Kind[client.Object](mgr.GetCache(), &certmanager.Certificate{}, owner)); err != nil {
+			return err
+		}
+		issuers := predicate.NewPredicateFuncs(func(object client.Object) bool { return authority.IsPrivate(object.GetName()) })
+		return c.Watch(source.Kind[client.Object](mgr.GetCache(), &certmanager.Issuer{}, mapped(r.byAuthority), issuers, comesOrGoes))
 	}); err != nil {
 		return err
 	}
@@ -164,17 +169,22 @@ func byLabel(_ context.Context, object client.Object) []reconcile.Request {
 
 // bySecret asks for the server of a Secret, and for those that an authority's Secret concerns.
 func (r *Reconciler) bySecret(ctx context.Context, object client.Object) []reconcile.Request {
-	if object.GetNamespace() == r.Settings.Namespace && object.GetName() == authority.SystemIssuer {
+	if object.GetNamespace() == r.Settings.Namespace && authority.IsSystem(object.GetName()) {
 		return r.everyServer(ctx, object)
 	}
-	if object.GetName() != authority.Issuer {
+	if !authority.IsPrivate(object.GetName()) {
 		return byLabel(ctx, object)
 	}
+	return r.byAuthority(ctx, object)
+}
+
+// byAuthority asks for the servers of a namespace, and for those that its clients name.
+func (r *Reconciler) byAuthority(ctx context.Context, object client.Object) []reconcile.Request {
 	clients := &v1alpha1.MCPClientList{}
 	if err := r.Client.List(ctx, clients, client.InNamespace(object.GetNamespace())); err != nil {
 		return nil
 	}
-	var requests []reconcile.Request
+	requests := r.servers(ctx, object.GetNamespace(), func(*v1alpha1.MCPServer) bool { return true })
 	for i := range clients.Items {
 		requests = append(requests, byClient(ctx, &clients.Items[i])...)
 	}

@@ -146,6 +146,12 @@ var rules = []struct {
 	{"certificate lifetime that overflows", "server", `spec: {tls: {duration: 99999999999999h}}`, []string{
 		`spec.tls.duration: Invalid value: "99999999999999h": tls.duration must be between 1h and 2160h, in h, m and s`,
 	}},
+	{"CA bundle that is none", "server", `spec: {tls: {caBundle: see the wiki}}`, []string{
+		`spec.tls.caBundle: Invalid value: "see the wiki": tls.caBundle must be certificates in PEM, and nothing else`,
+	}},
+	{"CA bundle with a key", "server", `spec: {tls: {caBundle: "-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----"}}`, []string{
+		`spec.tls.caBundle: Invalid value: "-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----": tls.caBundle must be certificates in PEM, and nothing else`,
+	}},
 	{"certificate renewed too late", "server", `spec: {tls: {renewBefore: 4m}}`, []string{
 		`spec.tls.renewBefore: Invalid value: "4m": tls.renewBefore must be at least 5m, in h, m and s`,
 	}},

@@ -25,6 +25,9 @@ func certificate(p Params) (*certmanagerv1.CertificateApplyConfiguration, error)
 	issuer := v1alpha1.IssuerRef{Name: p.Issuer}
 	if tls.IssuerRef != nil {
 		issuer = *tls.IssuerRef
+	} else if p.Longest > 0 && duration > p.Longest {
+		duration = p.Longest.Truncate(time.Minute)
+		renewBefore = min(renewBefore, duration/3)
 	}
 	issuer = issuerRef(issuer)
 	dnsNames, addresses := certificateNames(p)

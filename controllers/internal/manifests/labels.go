@@ -29,6 +29,9 @@ const (
 	// AnnotationGateGeneration is on the gate's Secret its generation. Patched on a pod it makes the kubelet read the Secret
 	// at once.
 	AnnotationGateGeneration = "bartizan.dev/gate-generation"
+	// AnnotationCertificate is patched on a pod for the same end: the serial number of the certificate that its gate should
+	// serve.
+	AnnotationCertificate = "bartizan.dev/certificate-serial"
 	// AnnotationConsent is on a ServiceAccount of a user the name of the MCPServer that may run as it.
 	AnnotationConsent = "bartizan.dev/mcpserver"
 )

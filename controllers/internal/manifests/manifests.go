@@ -9,6 +9,7 @@ package manifests
 import (
 	"errors"
 	"net/netip"
+	"time"
 
 	appsv1 "k8s.io/client-go/applyconfigurations/apps/v1"
 	corev1 "k8s.io/client-go/applyconfigurations/core/v1"
@@ -37,6 +38,8 @@ type Params struct {
 	// Issuer names the Issuer of the namespace's private authority, in the server's namespace. The serving certificate
 	// comes from it unless the spec brings an issuer.
 	Issuer string
+	// Longest bounds the life of a certificate of that authority, which it must not outlive; zero: not known.
+	Longest time.Duration
 	// CABundle is the PEM bundle that vouches for the serving certificate; empty while it is unknown.
 	CABundle string
 	// Peers are the pods of the clients that may use the server.

@@ -178,6 +178,11 @@ func (f *finder) tls(options Options) {
 	if err != nil || renewBefore < 5*time.Minute || renewBefore >= duration {
 		f.add(ReasonCertificateInvalid, "spec.tls.renewBefore", "%q is no duration of at least 5m and shorter than spec.tls.duration %q; shorten it or lengthen the duration", tls.RenewBefore, tls.Duration)
 	}
+	if tls.CABundle != "" {
+		if _, err := gateconfig.Pool(tls.CABundle); err != nil {
+			f.add(ReasonCertificateInvalid, "spec.tls.caBundle", "not the certificates of authorities in PEM (%v); write them one after another, and nothing between", err)
+		}
+	}
 	for _, name := range tls.DNSNames {
 		if !isCertificateName(name) {
 			f.add(ReasonCertificateInvalid, "spec.tls.dnsNames", "%q is no DNS name that a certificate can have; write labels of at most %d lower-case letters, digits and '-'", name, maxName)

@@ -209,6 +209,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: string
       default: 8h
+    - name: rotateAuthorityAfter
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.ClientCertificateMode
   scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.ClientCertificates
@@ -1154,6 +1157,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.TLS
   map:
     fields:
+    - name: caBundle
+      type:
+        scalar: string
     - name: dnsNames
       type:
         list:
@@ -1171,6 +1177,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: string
       default: 8h
+    - name: rotateAuthorityAfter
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.TokenIssuer
   map:
     fields:

@@ -4,6 +4,7 @@ package v1alpha1
 
 import (
 	apiv1alpha1 "github.com/bartizan-dev/bartizan/api/v1alpha1"
+	v1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // ClientCertificateApplyConfiguration represents a declarative configuration of the ClientCertificate type for use
@@ -19,6 +20,9 @@ type ClientCertificateApplyConfiguration struct {
 	// renewBefore is how long before its end a certificate is renewed. Its Secret has to reach the client's memory in that
 	// time.
 	RenewBefore *string `json:"renewBefore,omitempty"`
+	// rotateAuthorityAfter asks for a new private authority of this namespace in place of one that was made before this time,
+	// when the time has come. Everybody trusts the new one before it issues anything. Set it to the present time to begin now.
+	RotateAuthorityAfter *v1.Time `json:"rotateAuthorityAfter,omitempty"`
 }
 
 // ClientCertificateApplyConfiguration constructs a declarative configuration of the ClientCertificate type for use with
@@ -48,5 +52,13 @@ func (b *ClientCertificateApplyConfiguration) WithDuration(value string) *Client
 // If called multiple times, the RenewBefore field is set to the value of the last call.
 func (b *ClientCertificateApplyConfiguration) WithRenewBefore(value string) *ClientCertificateApplyConfiguration {
 	b.RenewBefore = &value
+	return b
+}
+
+// WithRotateAuthorityAfter sets the RotateAuthorityAfter field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the RotateAuthorityAfter field is set to the value of the last call.
+func (b *ClientCertificateApplyConfiguration) WithRotateAuthorityAfter(value v1.Time) *ClientCertificateApplyConfiguration {
+	b.RotateAuthorityAfter = &value
 	return b
 }

@@ -2,6 +2,10 @@
 
 package v1alpha1
 
+import (
+	v1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
 // TLSApplyConfiguration represents a declarative configuration of the TLS type for use
 // with apply.
 //
@@ -16,6 +20,12 @@ type TLSApplyConfiguration struct {
 	RenewBefore *string `json:"renewBefore,omitempty"`
 	// dnsNames are further names in the serving certificate.
 	DNSNames []string `json:"dnsNames,omitempty"`
+	// rotateAuthorityAfter asks for a new private authority of this namespace in place of one that was made before this time,
+	// when the time has come. Everybody trusts the new one before it issues anything. Set it to the present time to begin now.
+	RotateAuthorityAfter *v1.Time `json:"rotateAuthorityAfter,omitempty"`
+	// caBundle are certificates, in PEM, of authorities that vouch for the serving certificate beside the one that issued it:
+	// an issuerRef's own whose Secret has no ca.crt, or one that is to follow. Clients get them in the CA bundle.
+	CABundle *string `json:"caBundle,omitempty"`
 }
 
 // TLSApplyConfiguration constructs a declarative configuration of the TLS type for use with
@@ -55,5 +65,21 @@ func (b *TLSApplyConfiguration) WithDNSNames(values ...string) *TLSApplyConfigur
 	for i := range values {
 		b.DNSNames = append(b.DNSNames, values[i])
 	}
+	return b
+}
+
+// WithRotateAuthorityAfter sets the RotateAuthorityAfter field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the RotateAuthorityAfter field is set to the value of the last call.
+func (b *TLSApplyConfiguration) WithRotateAuthorityAfter(value v1.Time) *TLSApplyConfiguration {
+	b.RotateAuthorityAfter = &value
+	return b
+}
+
+// WithCABundle sets the CABundle field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the CABundle field is set to the value of the last call.
+func (b *TLSApplyConfiguration) WithCABundle(value string) *TLSApplyConfiguration {
+	b.CABundle = &value
 	return b
 }
