@@ -88,6 +88,7 @@ type PostureStatus struct {
 	// +optional
 	Failing []FailingControl `json:"failing,omitempty"`
 	// handledRequest is the value of the annotation bartizan.dev/verification-requested-at that was last acted on.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	// +optional
 	HandledRequest string `json:"handledRequest,omitempty"`
@@ -116,6 +117,7 @@ type FailingControl struct {
 	// +required
 	Severity string `json:"severity,omitempty"`
 	// reason says why, in one sentence.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	// +optional
 	Reason string `json:"reason,omitempty"`

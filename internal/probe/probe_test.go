@@ -250,7 +250,6 @@ func TestNoGate(t *testing.T) {
 type lenient struct {
 	broken   string
 	upstream string
-	host     string
 }
 
 func (l lenient) ServeHTTP(w http.ResponseWriter, r *http.Request) {
