@@ -90,7 +90,7 @@ var testing = []Control{
 	{
 		ID: "TEST-1", Severity: High, Title: "Verification ran within its interval",
 		Enforcement: "operator", Evidence: []Kind{Proven}, Maps: []string{"T12"},
-		Remediation: "See the condition Verified of the MCPServer; kubectl mcp verify asks for a run now.",
+		Remediation: "See the condition Verified of the MCPServer; the annotation bartizan.dev/verification-requested-at asks for a run now.",
 		judge: func(s *Snapshot) verdict {
 			f := s.Run
 			if v, ok := known(s, f); !ok {
