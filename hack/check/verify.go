@@ -110,7 +110,7 @@ func vet(ctx context.Context) error {
 
 func lint(ctx context.Context) error {
 	fmt.Println("      the linter (compiled once, 2 to 5 minutes)")
-	printed, err := output(ctx, ".", "go", "tool", "-modfile=hack/tools/lint/go.mod", "golangci-lint-kube-api-linter", "run", "./...")
+	printed, err := output(ctx, ".", "go", "tool", "-modfile=hack/tools/lint/go.mod", "golangci-lint-kube-api-linter", "run", "--allow-parallel-runners", "./...")
 	if err != nil {
 		return err
 	}
