@@ -53,7 +53,7 @@ func describe(r result.Result) string {
 			return fmt.Sprintf("it sees %d tools: %s", len(r.Tools), strings.Join(r.Tools, ", "))
 		}
 		return "answered:\n" + cut(r.Text+r.Message, width-20)
-	case result.Unauthorized, result.Forbidden:
+	case result.Unauthorized, result.Forbidden, result.Throttled:
 		return fmt.Sprintf("HTTP %d: %s", r.Status, r.Message)
 	case result.NoConnection:
 		return "no connection: " + r.Message

@@ -277,11 +277,11 @@ func (f *fleet) refused(t *testing.T) {
 				got, err := carried.doWith(t.Context(), bytes.NewReader(lines.Bytes()), "keys", "--url", url(server),
 					"--connect", fmt.Sprintf("%s:%d", replica.Status.PodIP, gateconfig.GatePort))
 				must(t, err)
-				if !maps.Equal(got.Keys, want) {
-					for id, outcome := range want {
-						if got.Keys[id] != outcome {
-							t.Errorf("%s: key %s: %q, want %q", replica.Name, id, got.Keys[id], outcome)
-						}
+				for id, outcome := range want {
+					// So many that are refused are throttled, which a key that is accepted never is.
+					throttled := outcome == result.Unauthorized && got.Keys[id] == result.Throttled
+					if got.Keys[id] != outcome && !throttled {
+						t.Errorf("%s: key %s: %q, want %q", replica.Name, id, got.Keys[id], outcome)
 					}
 				}
 				tried += len(got.Keys)

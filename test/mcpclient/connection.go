@@ -191,6 +191,8 @@ func (c *connection) failure(err error) result.Result {
 			done.Outcome = result.Unauthorized
 		case http.StatusForbidden:
 			done.Outcome = result.Forbidden
+		case http.StatusTooManyRequests:
+			done.Outcome = result.Throttled
 		}
 		return done
 	}

@@ -38,6 +38,9 @@ func gate(t *testing.T) (url, ca string) {
 	handler := mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server }, &mcp.StreamableHTTPOptions{Stateless: true})
 	web := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
+		case r.Header.Get("Authorization") == "Bearer late":
+			w.WriteHeader(http.StatusTooManyRequests)
+			_, _ = w.Write([]byte(`{"jsonrpc":"2.0","id":null,"error":{"code":3,"message":"too many"}}`))
 		case r.Header.Get("Authorization") != "Bearer right":
 			w.WriteHeader(http.StatusUnauthorized)
 			_, _ = w.Write([]byte(`{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":"no key"}}`))
@@ -66,9 +69,11 @@ func write(t *testing.T, path, content string) {
 
 func TestOutcomes(t *testing.T) {
 	url, ca := gate(t)
-	right, wrong := filepath.Join(t.TempDir(), "right"), filepath.Join(t.TempDir(), "wrong")
+	folder := t.TempDir()
+	right, wrong, late := filepath.Join(folder, "right"), filepath.Join(folder, "wrong"), filepath.Join(folder, "late")
 	write(t, right, "right\n")
 	write(t, wrong, "wrong")
+	write(t, late, "late")
 	tests := map[string]struct {
 		arguments []string
 		outcome   result.Outcome
@@ -80,6 +85,7 @@ func TestOutcomes(t *testing.T) {
 		"no grant":          {[]string{"call", "--url", url, "--ca", ca, "--key-file", right, "--tool", "forbidden"}, result.Forbidden, "no grant"},
 		"no key":            {[]string{"list", "--url", url, "--ca", ca}, result.Unauthorized, "no key"},
 		"wrong key":         {[]string{"list", "--url", url, "--ca", ca, "--key-file", wrong}, result.Unauthorized, "no key"},
+		"too many":          {[]string{"list", "--url", url, "--ca", ca, "--key-file", late}, result.Throttled, "too many"},
 		"unknown authority": {[]string{"list", "--url", url, "--key-file", right}, result.TLSRefused, "certificate"},
 		"nobody listens":    {[]string{"list", "--url", "https://127.0.0.1:1", "--ca", ca}, result.NoConnection, "refused"},
 		"dial":              {[]string{"dial", "--address", strings.TrimPrefix(url, "https://")}, result.OK, ""},

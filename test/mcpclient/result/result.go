@@ -21,12 +21,14 @@ const (
 	Unauthorized Outcome = "unauthorized"
 	// Forbidden is an HTTP 403.
 	Forbidden Outcome = "forbidden"
+	// Throttled is an HTTP 429: too many failed attempts from here, or too many calls.
+	Throttled Outcome = "throttled"
 	// ToolError: the tool was called and answered with an error.
 	ToolError Outcome = "tool-error"
 )
 
 var exitCodes = map[Outcome]int{
-	OK: 0, Failed: 1, Usage: 2, NoConnection: 3, TLSRefused: 4, Unauthorized: 5, Forbidden: 6, ToolError: 7,
+	OK: 0, Failed: 1, Usage: 2, NoConnection: 3, TLSRefused: 4, Unauthorized: 5, Forbidden: 6, ToolError: 7, Throttled: 8,
 }
 
 // ExitCode is the exit code of mcpclient for an outcome.
