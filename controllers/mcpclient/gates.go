@@ -22,9 +22,6 @@ import (
 
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch
 
-// starting is how long a pod that does not answer is taken for one that is about to, with files that were mounted before.
-const starting = 2 * time.Minute
-
 // hearing is what all gates that a client may reach in one namespace of servers say about its keys.
 type hearing struct {
 	voices []voice
@@ -44,15 +41,11 @@ type voice struct {
 }
 
 // hear asks the gates in the pods that are there now, past any cache. The key is one that the servers' configurations have to
-// contain, because gates that do not run yet begin with them; empty for none.
-//
-// A ready gate counts whether it answers or not, and so does one in a pod that ends, until its time is over: requests are under
-// way there. One that is not ready counts when it answers, because it may be ready at any moment, and while it starts. What is
-// not ready and silent for longer gets no request, and reads the newest configuration when it comes back.
+// contain, because gates that do not run yet begin with them; empty for none. Which gates count is [gates.Counts].
 func (r *Reconciler) hear(ctx context.Context, in *input, servers, key string) (*hearing, error) {
 	h := &hearing{}
 	var asked []gates.Gate
-	var silent []bool // whether a gate that does not answer counts
+	var counts []bool // whether a gate that does not answer does
 	for _, g := range in.grants {
 		if g.State != v1alpha1.ServerGranted || g.Namespace != servers || !access.TakesKeys(g.Server) {
 			continue
@@ -80,13 +73,12 @@ func (r *Reconciler) hear(ctx context.Context, in *input, servers, key string) (
 		}
 		for i := range pods.Items {
 			pod := &pods.Items[i]
-			ending := pod.DeletionTimestamp != nil
-			if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed || ending && !in.now.Before(pod.DeletionTimestamp.Time) {
+			if !gates.Counts(pod, true, in.now) {
 				continue
 			}
 			h.voices = append(h.voices, voice{name: fmt.Sprintf("Pod %s/%s", servers, pod.Name), since: gateSince(pod)})
 			asked = append(asked, gates.Gate{Address: pod.Status.PodIP, ServerName: manifests.ServerName(g.Server), Roots: bundle})
-			silent = append(silent, ending || ready(pod) || in.now.Sub(pod.CreationTimestamp.Time) < starting)
+			counts = append(counts, gates.Counts(pod, false, in.now))
 		}
 	}
 	if len(asked) == 0 {
@@ -97,7 +89,7 @@ func (r *Reconciler) hear(ctx context.Context, in *input, servers, key string) (
 	}
 	kept := h.voices[:0]
 	for i, v := range h.voices {
-		if v.answered || silent[i] {
+		if v.answered || counts[i] {
 			kept = append(kept, v)
 		}
 	}
@@ -124,12 +116,6 @@ func accepts(config gateconfig.Config, c *v1alpha1.MCPClient, key string) bool {
 	return slices.ContainsFunc(config.Clients, func(known gateconfig.Client) bool {
 		return known.Namespace == c.Namespace && known.Name == c.Name &&
 			slices.ContainsFunc(known.Keys, func(k gateconfig.Key) bool { return k.ID == key })
-	})
-}
-
-func ready(pod *corev1.Pod) bool {
-	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
-		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
 	})
 }
 
