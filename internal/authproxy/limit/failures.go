@@ -33,19 +33,11 @@ func NewFailures(now time.Time) *Failures {
 // Add counts a failure of a source, an "address:port", and returns after how long the source may fail again; 0 while it is
 // within its budget.
 func (f *Failures) Add(source string, now time.Time) (wait time.Duration) {
-	return f.look(source, now, failureEach)
-}
-
-// Wait returns after how long the source may fail again, without counting: 0 while it is within its budget. A verifier of
-// signatures asks before it does costly work for a source, and then does it one at a time.
-func (f *Failures) Wait(source string, now time.Time) time.Duration { return f.look(source, now, 0) }
-
-func (f *Failures) look(source string, now time.Time, add time.Duration) (wait time.Duration) {
 	at := int64(now.Sub(f.base))
 	network := networkOf(source)
 	for i := range f.full {
 		cell := &f.full[i][maphash.Comparable(f.seeds[i], network)%failureCells]
-		over := take(cell, at, int64(add))
+		over := take(cell, at, int64(failureEach))
 		// A source is over its budget when both of its cells are.
 		if i == 0 || over < wait {
 			wait = over
