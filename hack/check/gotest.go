@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"regexp"
@@ -47,15 +48,15 @@ func unit(ctx context.Context, _ []string) result {
 		fmt.Println("no gcc: without the race detector (apt-get install gcc libc6-dev)")
 		race = nil
 	}
-	r := goTest(ctx, ".", append(race, "-skip", otherTests, "-timeout", "15m", "./...")...)
+	r := goTest(ctx, tests{dir: ".", flags: race, selection: []string{"-skip", otherTests}, limit: 30 * time.Minute, packages: []string{"./..."}})
 	for _, module := range modules {
-		r.add(goTest(ctx, module, "-skip", otherTests, "-timeout", "15m", "./..."))
+		r.add(goTest(ctx, tests{dir: module, selection: []string{"-skip", otherTests}, limit: 30 * time.Minute, packages: []string{"./..."}}))
 	}
 	return r
 }
 
 func conformance(ctx context.Context, _ []string) result {
-	return goTest(ctx, ".", "-run", conformanceTests, "-timeout", "10m", "./test/conformance")
+	return goTest(ctx, tests{dir: ".", selection: []string{"-run", conformanceTests}, limit: 20 * time.Minute, packages: []string{"./test/conformance"}})
 }
 
 func integration(ctx context.Context, _ []string) result {
@@ -67,7 +68,7 @@ func integration(ctx context.Context, _ []string) result {
 		return result{failed: 1, failures: []string{err.Error()}}
 	}
 	// Each package has an API server of its own: two at a time are enough for two cores.
-	return goTest(ctx, ".", append([]string{"-p", "2", "-run", integrationTests, "-timeout", "20m"}, packages...)...)
+	return goTest(ctx, tests{dir: ".", selection: []string{"-p", "2", "-run", integrationTests}, limit: 40 * time.Minute, packages: packages})
 }
 
 func e2e(ctx context.Context, _ []string) result {
@@ -75,7 +76,7 @@ func e2e(ctx context.Context, _ []string) result {
 	// What is shown to a newcomer is a test, too, and leaves the cluster that the other tests run on.
 	r.command(ctx, "the demo", exec.CommandContext(ctx, "go", "run", "./hack/demo", "run"))
 	if r.failed == 0 {
-		r.add(goTest(ctx, ".", "-run", e2eTests, "-p", "1", "-parallel", "4", "-timeout", "75m", "./test/..."))
+		r.add(goTest(ctx, tests{dir: ".", selection: []string{"-p", "1", "-parallel", "4", "-run", e2eTests}, limit: 75 * time.Minute, packages: []string{"./test/..."}}))
 	}
 	if os.Getenv("KEEP_CLUSTER") == "" {
 		r.command(ctx, "the cluster goes away", exec.CommandContext(ctx, "go", "run", "./hack/demo", "down"))
@@ -114,6 +115,7 @@ func (r *result) add(other result) {
 	r.passed += other.passed
 	r.failed += other.failed
 	r.failures = append(r.failures, other.failures...)
+	r.unsteady = append(r.unsteady, other.unsteady...)
 }
 
 // packagesWith returns the packages of the root module whose tests contain a text.
@@ -138,27 +140,111 @@ type event struct {
 	ImportPath                    string
 }
 
+// tests are what one call of go test runs.
+type tests struct {
+	// dir is the module's folder.
+	dir string
+	// flags are for the build, and selection is which tests run and how many at once.
+	flags, selection []string
+	limit            time.Duration
+	packages         []string
+}
+
+// mostAgain is how many failed tests run again: with more of them, something is broken.
+const mostAgain = 3
+
 // goTest runs go test in a module and counts the tests that have no tests below them. A package that does not build, or whose
-// process dies, counts as one failed test.
-func goTest(ctx context.Context, dir string, arguments ...string) result {
-	c := exec.CommandContext(ctx, "go", append([]string{"test", "-json"}, arguments...)...)
-	c.Dir = dir
+// process dies, counts as one failed test. A few failed tests run once more, by themselves: those that pass then count as passed,
+// and are named in the report.
+func goTest(ctx context.Context, of tests) result {
+	t, err := goTestOnce(ctx, of)
+	r := t.result()
+	if err != nil && r.failed == 0 {
+		r.failed, r.failures = 1, []string{err.Error()}
+	}
+	failed := t.failedTests()
+	if len(failed) == 0 || len(failed) > mostAgain || t.died() || ctx.Err() != nil {
+		return r
+	}
+	for _, test := range failed {
+		fmt.Printf("--- once more, by itself: %s %s\n", test.pack, test.name)
+		again := of
+		again.selection, again.packages = []string{"-count=1", "-run", "^" + test.name + "$"}, []string{test.pack}
+		if second, err := goTestOnce(ctx, again); err == nil {
+			t.replace(test, second)
+		}
+	}
+	steady := t.result()
+	for _, failure := range r.failures {
+		if !slices.Contains(steady.failures, failure) {
+			steady.unsteady = append(steady.unsteady, failure)
+		}
+	}
+	return steady
+}
+
+// goTestOnce runs go test. What it returns is never nil, also beside an error.
+func goTestOnce(ctx context.Context, of tests) (*tally, error) {
+	t := newTally()
+	c := exec.CommandContext(ctx, "go", slices.Concat([]string{"test", "-json", "-timeout", of.limit.String()}, of.flags, of.selection, of.packages)...)
+	c.Dir = of.dir
 	c.Stderr = os.Stderr
 	pipe, err := c.StdoutPipe()
 	if err == nil {
 		err = c.Start()
 	}
 	if err != nil {
-		return result{failed: 1, failures: []string{err.Error()}}
+		return t, err
 	}
-	t := newTally()
 	t.read(pipe)
-	err = c.Wait()
-	r := t.result()
-	if err != nil && r.failed == 0 {
-		r.failed, r.failures = 1, []string{fmt.Sprintf("%s: %v", c, err)}
+	if err := c.Wait(); err != nil {
+		return t, fmt.Errorf("%s: %w", c, err)
 	}
-	return r
+	return t, nil
+}
+
+// test is one test of a package that has no test above it.
+type test struct{ pack, name string }
+
+// failedTests are the tests that failed, without those below them.
+func (t *tally) failedTests() (failed []test) {
+	for key, outcome := range t.outcomes {
+		pack, name, _ := strings.Cut(key, "\x00")
+		if outcome == "fail" && name != "" && !strings.Contains(name, "/") {
+			failed = append(failed, test{pack, name})
+		}
+	}
+	slices.SortFunc(failed, func(a, b test) int { return strings.Compare(a.pack+a.name, b.pack+b.name) })
+	return failed
+}
+
+// died says whether a package failed of which no test says why: it did not build, or its process died.
+func (t *tally) died() bool {
+	failed := t.failedTests()
+	for key, outcome := range t.outcomes {
+		pack, name, _ := strings.Cut(key, "\x00")
+		if name == "" && outcome == "fail" && !slices.ContainsFunc(failed, func(f test) bool { return f.pack == pack }) {
+			return true
+		}
+	}
+	return false
+}
+
+// replace takes the outcome of one test, and of those below it, from another run.
+func (t *tally) replace(of test, from *tally) {
+	in := func(key string) bool {
+		pack, name, _ := strings.Cut(key, "\x00")
+		return pack == of.pack && (name == of.name || strings.HasPrefix(name, of.name+"/"))
+	}
+	maps.DeleteFunc(t.outcomes, func(key, _ string) bool { return in(key) })
+	for key, outcome := range from.outcomes {
+		if in(key) {
+			t.outcomes[key] = outcome
+		}
+	}
+	if !slices.ContainsFunc(t.failedTests(), func(f test) bool { return f.pack == of.pack }) {
+		delete(t.outcomes, of.pack+"\x00")
+	}
 }
 
 type tally struct {

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -36,6 +39,46 @@ func TestTally(t *testing.T) {
 	}
 }
 
+// TestUnsteady: what fails once is named, and what fails twice has failed.
+func TestUnsteady(t *testing.T) {
+	dir := t.TempDir()
+	for name, content := range map[string]string{
+		"go.mod": "module unsteady\n\ngo 1.26\n",
+		"unsteady_test.go": `package unsteady
+
+import (
+	"os"
+	"testing"
+)
+
+func TestGood(t *testing.T) {}
+
+func TestBroken(t *testing.T) { t.Error("always") }
+
+func TestUnsteady(t *testing.T) {
+	t.Run("below", func(t *testing.T) {
+		if os.Mkdir("was-here", 0o755) == nil {
+			t.Error("the first time")
+		}
+	})
+}
+`,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := goTest(t.Context(), tests{dir: dir, limit: time.Minute, packages: []string{"./..."}})
+	want := result{passed: 2, failed: 1, failures: []string{"unsteady TestBroken (fail)"}, unsteady: []string{"unsteady TestUnsteady/below (fail)"}}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(result{})); diff != "" {
+		t.Errorf("the result (-want +got):\n%s", diff)
+	}
+	var out strings.Builder
+	if !report(&out, []result{got}, time.Minute) || !strings.Contains(out.String(), "UNSTEADY : unsteady TestUnsteady/below") {
+		t.Errorf("the report:\n%s", &out)
+	}
+}
+
 func TestReport(t *testing.T) {
 	for _, test := range []struct {
 		name    string
@@ -49,7 +92,7 @@ func TestReport(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var out strings.Builder
-			if failed := report(&out, test.results); failed != test.failed {
+			if failed := report(&out, test.results, time.Minute); failed != test.failed {
 				t.Errorf("failed is %t", failed)
 			}
 			lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
