@@ -112,6 +112,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{}, err
 	}
 	r.tell(namespace, all)
+	measure(namespace, all)
 	return ctrl.Result{RequeueAfter: r.again(all)}, nil
 }
 

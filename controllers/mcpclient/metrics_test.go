@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -92,28 +91,11 @@ func (l clientList) List(_ context.Context, list client.ObjectList, _ ...client.
 	return nil
 }
 
-// TestDocumentedMetrics: docs/rotation.md names each metric and each reason, and no other.
-func TestDocumentedMetrics(t *testing.T) {
+// TestDocumentedReasons: docs/rotation.md explains each reason why a rotation can be late.
+func TestDocumentedReasons(t *testing.T) {
 	page, err := os.ReadFile("../../docs/rotation.md")
 	if err != nil {
 		t.Fatal(err)
-	}
-	descriptions := make(chan *prometheus.Desc, 16)
-	(&collector{}).Describe(descriptions)
-	rotationSeconds.Describe(descriptions)
-	close(descriptions)
-	known := map[string]bool{}
-	for d := range descriptions {
-		name := regexp.MustCompile(`fqName: "([^"]+)"`).FindStringSubmatch(d.String())[1]
-		known[name] = true
-		if !strings.Contains(string(page), name) {
-			t.Errorf("%s is not documented", name)
-		}
-	}
-	for _, name := range regexp.MustCompile(`bartizan_client_[a-z_]+`).FindAllString(string(page), -1) {
-		if !known[strings.TrimSuffix(name, "_bucket")] {
-			t.Errorf("%s is documented and does not exist", name)
-		}
 	}
 	for _, reason := range lateReasons {
 		if !strings.Contains(string(page), "`"+reason+"`") {

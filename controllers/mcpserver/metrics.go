@@ -7,6 +7,7 @@ import (
 	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
@@ -25,6 +26,8 @@ var (
 		"Whether an MCPServer is ready: 1 or 0.", []string{"namespace", "name"}, nil)
 	certificateDescription = prometheus.NewDesc("bartizan_certificate_not_after_timestamp_seconds",
 		"When a certificate ends: those of servers, of clients, of authorities and of the operator.", []string{"namespace", "name"}, nil)
+	renewalDescription = prometheus.NewDesc("bartizan_certificate_renewal_timestamp_seconds",
+		"When a certificate is to be renewed; authorities are not.", []string{"namespace", "name"}, nil)
 	conditionDescription = prometheus.NewDesc("bartizan_server_conditions",
 		"Number of MCPServers by condition and status.", []string{"condition", "status"}, nil)
 )
@@ -46,6 +49,7 @@ func (c *collector) Describe(descriptions chan<- *prometheus.Desc) {
 	descriptions <- readyDescription
 	descriptions <- conditionDescription
 	descriptions <- certificateDescription
+	descriptions <- renewalDescription
 }
 
 // Collect implements prometheus.Collector.
@@ -85,8 +89,12 @@ func (c *collector) certificates(ctx context.Context, out chan<- prometheus.Metr
 		return
 	}
 	for i := range all.Items {
-		if end := all.Items[i].Status.NotAfter; end != nil {
-			out <- prometheus.MustNewConstMetric(certificateDescription, prometheus.GaugeValue, float64(end.Unix()), all.Items[i].Namespace, all.Items[i].Name)
+		tell := func(d *prometheus.Desc, at *metav1.Time) {
+			if at != nil {
+				out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(at.Unix()), all.Items[i].Namespace, all.Items[i].Name)
+			}
 		}
+		tell(certificateDescription, all.Items[i].Status.NotAfter)
+		tell(renewalDescription, all.Items[i].Status.RenewalTime)
 	}
 }
