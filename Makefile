@@ -44,7 +44,7 @@ conformance: ## The MCP conformance suite, without and behind the gate; it needs
 	@go run ./hack/check conformance
 
 .PHONY: integration
-integration: ## The tests on a real API server
+integration: ## The tests on a real API server, and of the programs that the gate is compared with
 	@go run ./hack/check integration
 
 .PHONY: e2e

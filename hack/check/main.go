@@ -4,7 +4,7 @@
 //	check verify [NAME...]   everything that needs no test: generated files, formats, lint, licences, …
 //	check unit               the tests that need nothing but Go
 //	check conformance        the MCP conformance suite, without and behind the gate; it needs npm
-//	check integration        the tests that need a real API server
+//	check integration        the tests that need a real API server, or the programs that the gate is compared with
 //	check e2e                the demo and the tests that need a real cluster
 //	check fuzz [TIME]        each fuzz target for a while (default 10s)
 //	check all                verify, unit, conformance and integration, and e2e beside them
