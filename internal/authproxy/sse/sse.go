@@ -35,8 +35,8 @@ type Writer interface {
 type Rewrite struct {
 	// ID returns what stands for an event's id; nil removes ids.
 	ID func(id string) (string, error)
-	// Data returns what stands for an event's data, which is not empty, or nil for an event that is to have none; a nil
-	// Data passes data on as it comes in.
+	// Data returns what stands for the data of a message, which is not empty, or nil for an event that is to have none; a nil
+	// Data passes the data of all events on as it comes in.
 	Data func(data []byte) ([]byte, error)
 	// MaxEvent bounds the data of one event that Data sees, in bytes.
 	MaxEvent int
@@ -69,6 +69,8 @@ type copier struct {
 	open, dirty bool
 	hasData     bool
 	data        []byte
+	// foreign says that the event has another name than that of a message.
+	foreign bool
 	// started says that a line was read, cr that what was read last ended in CR.
 	started, cr bool
 }
@@ -129,7 +131,12 @@ func (c *copier) line() error {
 		// A comment, sent to keep the connection alive. Its text is the server's own.
 		return c.write([]byte(":\n"))
 	case "event":
-		return c.field("event", value)
+		// MCP has messages only, and that is also what an event without a name is. What a client makes of another name is not
+		// known, so it goes with the data.
+		if c.foreign = len(value) > 0 && string(value) != "message"; c.foreign {
+			return nil
+		}
+		return c.field("event", []byte("message"))
 	case "retry":
 		if len(value) == 0 || len(value) > 9 || len(bytes.Trim(value, "0123456789")) > 0 {
 			return nil
@@ -202,7 +209,7 @@ func (c *copier) rest() ([]byte, bool, error) {
 
 // dispatch ends an event.
 func (c *copier) dispatch() error {
-	if c.rewrite.Data != nil && c.hasData {
+	if c.rewrite.Data != nil && c.hasData && !c.foreign {
 		data := c.data
 		if len(data) > 0 {
 			var err error
@@ -214,7 +221,7 @@ func (c *copier) dispatch() error {
 			return err
 		}
 	}
-	c.open, c.hasData, c.data = false, false, c.data[:0]
+	c.open, c.hasData, c.foreign, c.data = false, false, false, c.data[:0]
 	if cap(c.data) > maxKept {
 		c.data = []byte{}
 	}

@@ -25,6 +25,8 @@ const (
 	maxResponseHeader = 64 << 10
 	// maxError bounds the body of an answer that is an error, in bytes.
 	maxError = 64 << 10
+	// drainTimeout bounds the reading of what nobody needs.
+	drainTimeout = time.Second
 )
 
 // Failure is why there is no answer to pass on: one word of a closed list, for the audit log and metrics.
@@ -201,15 +203,18 @@ func read(verb string, response *http.Response) (*Answer, error) {
 	if len(response.Header["Mcp-Session-Id"]) > 1 || len(response.Header["Content-Type"]) > 1 {
 		return nil, BadAnswer
 	}
-	if encoding := response.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
-		return nil, BadEncoding
+	for _, encoding := range response.Header["Content-Encoding"] {
+		if encoding != "" && !strings.EqualFold(encoding, "identity") {
+			return nil, BadEncoding
+		}
 	}
 	switch response.StatusCode {
 	case http.StatusOK:
 		return typed(verb, answer, response)
 	case http.StatusAccepted, http.StatusNoContent:
 		// Nothing may be in it, so nothing of it is passed on.
-		return answer, drain(response.Body)
+		drain(response)
+		return answer, nil
 	case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotAcceptable,
 		http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType,
 		http.StatusUnprocessableEntity, http.StatusTooManyRequests, http.StatusInternalServerError,
@@ -228,7 +233,8 @@ func read(verb string, response *http.Response) (*Answer, error) {
 
 func typed(verb string, answer *Answer, response *http.Response) (*Answer, error) {
 	if verb == http.MethodDelete {
-		return answer, drain(response.Body)
+		drain(response)
+		return answer, nil
 	}
 	header := response.Header.Get("Content-Type")
 	if header == "" && response.ContentLength == 0 {
@@ -253,10 +259,14 @@ func typed(verb string, answer *Answer, response *http.Response) (*Answer, error
 	return answer, nil
 }
 
-// drain reads the little that may be there, so that the connection can be used again.
-func drain(body io.Reader) error {
-	if _, err := io.CopyN(io.Discard, body, maxError); err != nil && err != io.EOF {
-		return Broken
+// drain reads the little that may be there, so that the connection can be used again. Whatever it is, and whether it comes or
+// not, changes nothing about the answer.
+func drain(response *http.Response) {
+	if response.ContentLength < 0 && len(response.TransferEncoding) == 0 {
+		// It ends with the connection only.
+		return
 	}
-	return nil
+	late := time.AfterFunc(drainTimeout, func() { _ = response.Body.Close() })
+	defer late.Stop()
+	_, _ = io.CopyN(io.Discard, response.Body, maxError)
 }
