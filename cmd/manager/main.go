@@ -22,6 +22,15 @@ import (
 	"github.com/bartizan-dev/bartizan/controllers"
 )
 
+// How long a leader may go on without reaching the API server. When it cannot renew its lease it notices that after retryPeriod and
+// renewDeadline, and then tries to release it, for as long as renewDeadline once more, while its controllers still work. Only after leaseDuration
+// may another one lead, so it must be longer than all three together: with client-go's defaults (15, 10 and 2 seconds) both would write.
+const (
+	leaseDuration = 20 * time.Second
+	renewDeadline = 8 * time.Second
+	retryPeriod   = 2 * time.Second
+)
+
 func main() {
 	if err := run(ctrl.SetupSignalHandler(), os.Args[1:], os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "manager:", err)
@@ -68,6 +77,9 @@ func newManager(kubernetes *rest.Config, o options) (ctrl.Manager, error) {
 		LeaderElectionID:              "bartizan.dev",
 		LeaderElectionNamespace:       o.controllers.Namespace,
 		LeaderElectionReleaseOnCancel: true,
+		LeaseDuration:                 ptr.To(leaseDuration),
+		RenewDeadline:                 ptr.To(renewDeadline),
+		RetryPeriod:                   ptr.To(retryPeriod),
 		Controller:                    config.Controller{ReconciliationTimeout: 2 * time.Minute, EnableWarmup: ptr.To(true)},
 	})
 	if err != nil {
