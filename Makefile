@@ -63,6 +63,10 @@ lint: ## The linters alone
 fuzz: ## Each fuzz target for FUZZTIME (10s)
 	@go run ./hack/check fuzz $(FUZZTIME)
 
+.PHONY: bench
+bench: ## The gate beside HAProxy, nginx and others, in 20 minutes, to docs/benchmarks.md and .json; QUICK=1 only shows that all can be measured
+	go run ./test/bench $(if $(QUICK),--quick)
+
 .PHONY: vulncheck
 vulncheck: ## Known vulnerabilities in what is linked; VULNDB=file:///folder works offline
 	$(TOOL) govulncheck $(if $(VULNDB),-db $(VULNDB)) ./cmd/...

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -62,6 +63,8 @@ type Setup struct {
 	Unbuffered bool
 	// Cores is how many threads may run at once; zero for one.
 	Cores int
+	// Prefix are words before the peer's command, such as those of taskset.
+	Prefix []string
 }
 
 // Grant is a tool that a client may call.
@@ -89,7 +92,7 @@ func (p Peer) Start(ctx context.Context, s Setup) (*Running, error) {
 		s.BodyBytes = 12 << 10
 	}
 	s.Cores = max(s.Cores, 1)
-	address, err := free()
+	address, err := Free()
 	if err != nil {
 		return nil, err
 	}
@@ -116,12 +119,29 @@ func (p Peer) Start(ctx context.Context, s Setup) (*Running, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p, err)
 	}
+	if err := Prefixed(command, s.Prefix...); err != nil {
+		return nil, fmt.Errorf("%s: %w", p, err)
+	}
 	running, err := Run(ctx, command, address, s.file("log"))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p, err)
 	}
 	running.TLS = p != ToolHive
 	return running, nil
+}
+
+// Prefixed puts words before a command, the first of which is a program that becomes the command.
+func Prefixed(command *exec.Cmd, words ...string) error {
+	if len(words) == 0 {
+		return nil
+	}
+	program, err := exec.LookPath(words[0])
+	if err != nil {
+		return err
+	}
+	command.Args = append(append(slices.Clone(words), command.Path), command.Args[1:]...)
+	command.Path = program
+	return nil
 }
 
 // Run starts a program that listens on an address, with its output in a file, and returns once it accepts connections.
@@ -185,8 +205,8 @@ func (r *Running) Stop() error {
 
 func (s Setup) file(name string) string { return filepath.Join(s.Directory, name) }
 
-// free is an address that nothing listens on.
-func free() (string, error) {
+// Free is an address of loopback that nothing listens on.
+func Free() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"flag"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -17,6 +18,9 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 	"github.com/bartizan-dev/bartizan/test/peers"
 )
+
+// allPeers adds those that take minutes to compile, which "make bench" has compiled.
+var allPeers = flag.Bool("all-peers", false, "kube-rbac-proxy and ToolHive as well")
 
 func call(tool string) string {
 	return `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"` + tool + `","arguments":{}}}`
@@ -58,12 +62,13 @@ func TestIntegrationPeers(t *testing.T) {
 	}
 	allowed := request{"allowed", alice, "", "greet", 200}
 	otherTool, otherClient := request{"another tool", alice, "", "delete", 403}, request{"another client", bob, "", "greet", 403}
-	for _, tc := range []struct {
+	type testCase struct {
 		name     string
 		peer     peers.Peer
 		setup    peers.Setup
 		requests []request
-	}{
+	}
+	cases := []testCase{
 		{"haproxy", peers.HAProxy, setup, []request{allowed, otherTool, otherClient}},
 		{"haproxy with keys", peers.HAProxy, keys, []request{{"key", alice, "one", "greet", 200}, {"no key", alice, "", "greet", 401}, {"wrong key", alice, "x", "greet", 401},
 			{"another's key", alice, "two", "greet", 401}, {"another tool", alice, "one", "delete", 403}}},
@@ -71,11 +76,14 @@ func TestIntegrationPeers(t *testing.T) {
 			{"changed", alice, good[:len(good)-8] + "AAAAAAAA", "greet", 401}, {"another tool", alice, good, "delete", 403}}},
 		{"nginx", peers.Nginx, setup, []request{allowed, {"any tool", alice, "", "delete", 200}}},
 		{"nginx with keys", peers.Nginx, keys, []request{{"key", alice, "one", "greet", 200}, {"no key", alice, "", "greet", 401}, {"wrong key", alice, "x", "greet", 401}}},
-		{"kube-rbac-proxy", peers.KubeRBACProxy, setup, []request{allowed, otherClient}},
-		{"toolhive", peers.ToolHive, setup, []request{allowed, otherTool}},
 		{"reverseproxy", peers.ReverseProxy, setup, []request{allowed}},
 		{"pipe", peers.Pipe, setup, []request{allowed}},
-	} {
+	}
+	if *allPeers {
+		cases = append(cases, testCase{"kube-rbac-proxy", peers.KubeRBACProxy, setup, []request{allowed, otherClient}},
+			testCase{"toolhive", peers.ToolHive, setup, []request{allowed, otherTool}})
+	}
+	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			s := tc.setup
