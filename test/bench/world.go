@@ -26,6 +26,9 @@ import (
 // host is what callers call all of them.
 const host = "gate.test"
 
+// profile in the environment names a file, and has the gate write its CPU profile there instead of being measured as it is.
+const profile = "PROFILE"
+
 // clients are those that have certificates and grants: what one client may do at once is bounded. Sorted.
 var clients = []string{"alice", "bob", "carol", "dave"}
 
@@ -182,7 +185,11 @@ func (t *target) ask(path string) (string, error) {
 
 // gateCommand is the gate as its container runs it, before a server.
 func (w *world) gateCommand(ctx context.Context, upstream, folder string, config gateconfig.Config) (command *exec.Cmd, address string, err error) {
-	program, err := peers.Program(ctx, "cmd/authproxy")
+	main := "cmd/authproxy"
+	if os.Getenv(profile) != "" {
+		main = "test/bench/profiled"
+	}
+	program, err := peers.Program(ctx, main)
 	if err != nil {
 		return nil, "", err
 	}

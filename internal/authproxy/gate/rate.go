@@ -49,8 +49,6 @@ func (x *exchange) failedLogin(failure identity.Failure) *message.Error {
 	}
 	x.gate.metrics.Throttled("failed-logins")
 	x.retryAfter(wait)
-	// Another connection costs whoever guesses more than the gate.
-	x.w.Header().Set("Connection", "close")
 	return &message.Error{Status: http.StatusTooManyRequests, Code: codeRate, Reason: string(failure),
 		Message: "Too many credentials were not accepted from this address. Try again later, with a current one."}
 }
