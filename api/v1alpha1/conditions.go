@@ -26,6 +26,9 @@ const (
 	ConditionWorkloadReady = "WorkloadReady"
 	// ConditionConfigurationInForce says that every ready gate reports the newest configuration.
 	ConditionConfigurationInForce = "ConfigurationInForce"
+	// ConditionDefinitionsPinned says that all that the server offers is what was pinned. It is there only while
+	// spec.tools.pinning is Audit or Enforce. Ready does not need it.
+	ConditionDefinitionsPinned = "DefinitionsPinned"
 	// ConditionVerified says that the server was attacked and every attack failed. Ready does not need it.
 	ConditionVerified = "Verified"
 )

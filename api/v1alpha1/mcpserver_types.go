@@ -358,6 +358,9 @@ type MCPServerStatus struct {
 	// posture sums up the security controls of the server.
 	// +optional
 	Posture *PostureStatus `json:"posture,omitempty"`
+	// tools sums up what the server offers.
+	// +optional
+	Tools *ToolsStatus `json:"tools,omitempty"`
 	// clients is the number of MCPClients that may reach the server.
 	// +kubebuilder:validation:Minimum=0
 	// +optional

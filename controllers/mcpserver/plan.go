@@ -137,7 +137,7 @@ func restricted(o *observed, p manifests.Params, problems manifests.Problems) (p
 	if o.gateSecret != nil && ours(o, o.gateSecret) {
 		current, err := gateconfig.Parse(o.gateSecret.Data[gateconfig.ConfigFile])
 		if err == nil {
-			next := gateconfig.Config{Clients: o.who.Clients, Policy: o.who.Policy, Authorities: o.who.Authorities, Status: o.status}
+			next := gateconfig.Config{Clients: o.who.Clients, Policy: o.who.Policy, Authorities: o.who.Authorities, Status: o.status, Tools: manifests.Tools(o.server)}
 			if forbidden := manifests.Forbidden(o.server); valid(forbidden) {
 				next.Policy.Forbidden = forbidden
 			}

@@ -92,6 +92,8 @@ type Config struct {
 	Clients []Client `json:"clients"`
 	// Audit says what the audit log has of the arguments of calls.
 	Audit Audit `json:"audit,omitzero"`
+	// Tools says which definitions of the server are approved.
+	Tools Tools `json:"tools,omitzero"`
 	// Policy is the compiled access policy: what is not allowed here is denied.
 	Policy policy.Policy `json:"policy"`
 }

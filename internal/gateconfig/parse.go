@@ -131,6 +131,9 @@ func (c *Config) validate() error {
 	default:
 		return errors.New("audit.arguments: not None, Hash or Full")
 	}
+	if err := c.Tools.validate(); err != nil {
+		return err
+	}
 	for i, rule := range c.Policy.Rules {
 		if rule.ID == "" {
 			return fmt.Errorf("policy.rules[%d].id: empty", i)

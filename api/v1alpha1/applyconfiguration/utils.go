@@ -110,6 +110,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.NetworkIngressApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("OIDCTokens"):
 		return &apiv1alpha1.OIDCTokensApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Pin"):
+		return &apiv1alpha1.PinApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PodSecurity"):
 		return &apiv1alpha1.PodSecurityApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PodSettings"):
@@ -144,8 +146,12 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.TokenIssuerApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Tools"):
 		return &apiv1alpha1.ToolsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ToolsStatus"):
+		return &apiv1alpha1.ToolsStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Transport"):
 		return &apiv1alpha1.TransportApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("UnpinnedDefinition"):
+		return &apiv1alpha1.UnpinnedDefinitionApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Verification"):
 		return &apiv1alpha1.VerificationApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Volume"):

@@ -6,6 +6,7 @@ import (
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+	"github.com/bartizan-dev/bartizan/internal/inventory"
 )
 
 // The defaults of the API's fields, for objects that never saw the API server. Where a default decides who gets in, it is
@@ -66,6 +67,20 @@ func Forbidden(s *v1alpha1.MCPServer) []string {
 	forbidden := slices.Clone(s.Spec.Tools.Forbidden)
 	slices.Sort(forbidden)
 	return forbidden
+}
+
+// Tools are the definitions that are approved. Pins are nobody's concern while they are not looked at.
+func Tools(s *v1alpha1.MCPServer) gateconfig.Tools {
+	if s.Spec.Tools == nil || s.Spec.Tools.Pinning == "" || s.Spec.Tools.Pinning == v1alpha1.PinningOff {
+		return gateconfig.Tools{}
+	}
+	tools := gateconfig.Tools{Pinning: gateconfig.Pinning(s.Spec.Tools.Pinning)}
+	for _, p := range s.Spec.Tools.Pins {
+		kind := cmp.Or(p.Kind, v1alpha1.DefinitionTool)
+		tools.Pins = append(tools.Pins, inventory.Pin{Kind: inventory.Kind(kind), Name: p.Name, SHA256: p.SHA256})
+	}
+	slices.SortFunc(tools.Pins, inventory.Pin.Compare)
+	return tools
 }
 
 func perClient(s *v1alpha1.MCPServer) gateconfig.ClientRate {

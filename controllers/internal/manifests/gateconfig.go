@@ -52,6 +52,7 @@ func GateConfig(server *v1alpha1.MCPServer, clusterDomain string, who access.Res
 		Status:         status,
 		Clients:        who.Clients,
 		Audit:          audit(server),
+		Tools:          Tools(server),
 		Policy:         rules,
 	}, nil
 }

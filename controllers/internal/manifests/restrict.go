@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+	"github.com/bartizan-dev/bartizan/internal/inventory"
 	"github.com/bartizan-dev/bartizan/internal/policy"
 )
 
@@ -24,6 +25,7 @@ func Restrict(current, next gateconfig.Config) gateconfig.Config {
 	c.Clients = slices.DeleteFunc(slices.Clone(next.Clients), func(client gateconfig.Client) bool {
 		return !slices.ContainsFunc(current.Clients, func(known gateconfig.Client) bool { return known.Object == client.Object })
 	})
+	c.Tools = stricter(current.Tools, next.Tools)
 	c.Policy = policy.Policy{Forbidden: either(current.Policy.Forbidden, next.Policy.Forbidden)}
 	for _, rule := range current.Policy.Rules {
 		i := slices.IndexFunc(next.Policy.Rules, func(wanted policy.Rule) bool { return wanted.ID == rule.ID })
@@ -35,6 +37,18 @@ func Restrict(current, next gateconfig.Config) gateconfig.Config {
 		}
 	}
 	return c
+}
+
+// stricter is what both approve: nothing becomes usable that was not.
+func stricter(current, next gateconfig.Tools) gateconfig.Tools {
+	switch {
+	case !next.Enforced():
+		return current
+	case !current.Enforced():
+		return next
+	}
+	current.Pins = slices.DeleteFunc(slices.Clone(current.Pins), func(p inventory.Pin) bool { return !slices.Contains(next.Pins, p) })
+	return current
 }
 
 // common is what both rules allow, as far as they are written alike, and whether that is anything.

@@ -39,6 +39,15 @@ var (
 	update       = strictjson.Open("uri")
 )
 
+// ListChanged says whether a method tells that a list of the server's definitions has changed.
+func ListChanged(method string) bool {
+	switch method {
+	case "notifications/tools/list_changed", "notifications/prompts/list_changed", "notifications/resources/list_changed":
+		return true
+	}
+	return false
+}
+
 // Answer returns the filtered form of one JSON-RPC message that the server sent in answer to m: the body of a JSON
 // answer, or the data of one SSE event. It returns nil without an error for a notification that the client is not to
 // have. An error means that the answer must not reach the caller (502). A nil m stands for any request. min is the

@@ -41,6 +41,8 @@ const (
 	BadEncoding Failure = "upstream-content-encoding"
 	BadLength   Failure = "upstream-too-large"
 	BadAnswer   Failure = "upstream-answer"
+	// Unlisted: another process listens than the one that the client is for.
+	Unlisted Failure = "upstream-unlisted"
 )
 
 // Error makes a Failure an error.
@@ -96,7 +98,10 @@ type Client struct{ transport *http.Transport }
 
 // NewClient returns a Client without connections. It follows no redirect, obeys no proxy setting, keeps no cookie and
 // asks for no compression.
-func NewClient() *Client {
+func NewClient() *Client { return NewGuarded(nil) }
+
+// NewGuarded returns a Client that asks the guard about each new connection before it is used.
+func NewGuarded(guard func(address string) error) *Client {
 	dialer := &net.Dialer{Timeout: dialTimeout}
 	return &Client{transport: &http.Transport{
 		Proxy: nil,
@@ -104,7 +109,15 @@ func NewClient() *Client {
 			if err := CheckAddress(address); err != nil {
 				return nil, err
 			}
-			return dialer.DialContext(ctx, network, address)
+			connection, err := dialer.DialContext(ctx, network, address)
+			if err != nil || guard == nil {
+				return connection, err
+			}
+			if err := guard(address); err != nil {
+				_ = connection.Close()
+				return nil, err
+			}
+			return connection, nil
 		},
 		DisableCompression:     true,
 		MaxIdleConns:           maxIdle,
@@ -152,6 +165,10 @@ func (c *Client) Do(ctx context.Context, request Request) (*Answer, error) {
 	response, err := c.transport.RoundTrip(r)
 	if err != nil {
 		var dial *net.OpError
+		var failure Failure
+		if errors.As(err, &failure) {
+			return nil, failure
+		}
 		if errors.As(err, &dial) && dial.Op == "dial" {
 			return nil, Unreachable
 		}

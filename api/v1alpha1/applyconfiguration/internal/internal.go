@@ -372,6 +372,8 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: string
       default: UTC
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.DefinitionKind
+  scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.EmptyDir
   map:
     fields:
@@ -809,6 +811,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: selector
       type:
         scalar: string
+    - name: tools
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.ToolsStatus
     - name: url
       type:
         scalar: string
@@ -888,6 +893,21 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             scalar: string
           elementRelationship: associative
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.Pin
+  map:
+    fields:
+    - name: kind
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.DefinitionKind
+      default: Tool
+    - name: name
+      type:
+        scalar: string
+    - name: sha256
+      type:
+        scalar: string
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.PinningMode
+  scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.PodSecurity
   map:
     fields:
@@ -1206,6 +1226,62 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             scalar: string
           elementRelationship: associative
+    - name: pinning
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.PinningMode
+      default: false
+    - name: pins
+      type:
+        list:
+          elementType:
+            namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.Pin
+          elementRelationship: associative
+          keys:
+          - kind
+          - name
+          - sha256
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.ToolsStatus
+  map:
+    fields:
+    - name: changedAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: configMapName
+      type:
+        scalar: string
+    - name: digest
+      type:
+        scalar: string
+    - name: pinned
+      type:
+        scalar: numeric
+    - name: prompts
+      type:
+        scalar: numeric
+    - name: quarantined
+      type:
+        list:
+          elementType:
+            namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.UnpinnedDefinition
+          elementRelationship: atomic
+    - name: resources
+      type:
+        scalar: numeric
+    - name: risky
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
+    - name: templates
+      type:
+        scalar: numeric
+    - name: tools
+      type:
+        scalar: numeric
+    - name: unpinned
+      type:
+        scalar: numeric
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.Transport
   map:
     fields:
@@ -1229,6 +1305,21 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.TransportType
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.TransportType
   scalar: string
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.UnpinnedDefinition
+  map:
+    fields:
+    - name: kind
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.DefinitionKind
+    - name: name
+      type:
+        scalar: string
+    - name: reason
+      type:
+        scalar: string
+    - name: sha256
+      type:
+        scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.Verification
   map:
     fields:

@@ -27,6 +27,8 @@ type MCPServerStatusApplyConfiguration struct {
 	Gate *GateStatusApplyConfiguration `json:"gate,omitempty"`
 	// posture sums up the security controls of the server.
 	Posture *PostureStatusApplyConfiguration `json:"posture,omitempty"`
+	// tools sums up what the server offers.
+	Tools *ToolsStatusApplyConfiguration `json:"tools,omitempty"`
 	// clients is the number of MCPClients that may reach the server.
 	Clients *int32 `json:"clients,omitempty"`
 	// replicas is the number of pods.
@@ -101,6 +103,14 @@ func (b *MCPServerStatusApplyConfiguration) WithGate(value *GateStatusApplyConfi
 // If called multiple times, the Posture field is set to the value of the last call.
 func (b *MCPServerStatusApplyConfiguration) WithPosture(value *PostureStatusApplyConfiguration) *MCPServerStatusApplyConfiguration {
 	b.Posture = value
+	return b
+}
+
+// WithTools sets the Tools field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Tools field is set to the value of the last call.
+func (b *MCPServerStatusApplyConfiguration) WithTools(value *ToolsStatusApplyConfiguration) *MCPServerStatusApplyConfiguration {
+	b.Tools = value
 	return b
 }
 

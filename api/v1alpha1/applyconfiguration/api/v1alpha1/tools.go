@@ -2,6 +2,10 @@
 
 package v1alpha1
 
+import (
+	apiv1alpha1 "github.com/bartizan-dev/bartizan/api/v1alpha1"
+)
+
 // ToolsApplyConfiguration represents a declarative configuration of the Tools type for use
 // with apply.
 //
@@ -11,6 +15,13 @@ type ToolsApplyConfiguration struct {
 	// in every spelling: upper case, other Unicode forms, letters that look alike. A name that mixes scripts is forbidden, too,
 	// where anything is.
 	Forbidden []string `json:"forbidden,omitempty"`
+	// pinning says what becomes of tools, prompts, resource templates and instructions that no pin names. With Enforce nothing
+	// is called either before the gate itself has listed what the server process offers, and arguments must match the tool's
+	// input schema.
+	Pinning *apiv1alpha1.PinningMode `json:"pinning,omitempty"`
+	// pins are the definitions that were approved. A name may have several, for example while replicas move from one image to
+	// the next.
+	Pins []PinApplyConfiguration `json:"pins,omitempty"`
 }
 
 // ToolsApplyConfiguration constructs a declarative configuration of the Tools type for use with
@@ -25,6 +36,27 @@ func Tools() *ToolsApplyConfiguration {
 func (b *ToolsApplyConfiguration) WithForbidden(values ...string) *ToolsApplyConfiguration {
 	for i := range values {
 		b.Forbidden = append(b.Forbidden, values[i])
+	}
+	return b
+}
+
+// WithPinning sets the Pinning field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Pinning field is set to the value of the last call.
+func (b *ToolsApplyConfiguration) WithPinning(value apiv1alpha1.PinningMode) *ToolsApplyConfiguration {
+	b.Pinning = &value
+	return b
+}
+
+// WithPins adds the given value to the Pins field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Pins field.
+func (b *ToolsApplyConfiguration) WithPins(values ...*PinApplyConfiguration) *ToolsApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithPins")
+		}
+		b.Pins = append(b.Pins, *values[i])
 	}
 	return b
 }

@@ -1,0 +1,57 @@
+package surroundings
+
+import (
+	"errors"
+	"net"
+	"strings"
+	"testing"
+)
+
+// TestProcess: a socket that listens again, on the same port, is another one.
+func TestProcess(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	first, err := ProcessAt(address)
+	if err != nil || first == "" {
+		t.Fatal(first, err)
+	}
+	connected, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := ProcessAt(address); err != nil || again != first {
+		t.Errorf("with a connection: %q, %q, %v", first, again, err)
+	}
+	connected.Close()
+	l.Close()
+	if _, err := ProcessAt(address); !errors.Is(err, ErrNotListening) {
+		t.Errorf("nobody listens: %v", err)
+	}
+	if l, err = net.Listen("tcp", address); err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if second, err := ProcessAt(address); err != nil || second == first {
+		t.Errorf("another process is %q again, %v", second, err)
+	}
+	if _, err := ProcessAt("here"); err == nil {
+		t.Error("no address")
+	}
+}
+
+func TestParseInodes(t *testing.T) {
+	const head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+	const listen = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000 65532        0 77 1 0 100 0 0 10 0\n"
+	const open = "   1: 0100007F:1F90 0100007F:9000 01 00000000:00000000 00:00000000 00000000 65532        0 78 1 0 100 0 0 10 0\n"
+	if found, err := parseInodes(strings.NewReader(head+listen+open), 8080); err != nil || len(found) != 1 || found[0] != "77" {
+		t.Error(found, err)
+	}
+	for _, bad := range []string{"", "x\n" + listen, head + "  0: 0100007F:1F90 0A\n"} {
+		if _, err := parseInodes(strings.NewReader(bad), 8080); err == nil {
+			t.Errorf("%q", bad)
+		}
+	}
+}
