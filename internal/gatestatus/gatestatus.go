@@ -1,7 +1,11 @@
 // Package gatestatus is what a gate tells the operator about itself over its status port.
 package gatestatus
 
-import "time"
+import (
+	"time"
+
+	"github.com/bartizan-dev/bartizan/internal/inventory"
+)
 
 // Path is where the status port serves Status as JSON.
 const Path = "/status"
@@ -29,6 +33,8 @@ type Status struct {
 	// UnknownKeys are the issuers in whose name tokens came that are signed with a key which is not in the configuration in
 	// force: the issuer may have a new one, or somebody makes it up.
 	UnknownKeys []UnknownKey `json:"unknownKeys,omitempty"`
+	// Tools is what the server offers; nil before the gate has tried to list it.
+	Tools *Tools `json:"tools,omitempty"`
 	// Listeners are sockets in the pod's network namespace that listen on an address other than loopback and are not the
 	// gate's own, as "address:port", sorted, at most 32; "unknown" alone when the gate cannot see them.
 	Listeners []string `json:"listeners,omitempty"`
@@ -52,4 +58,36 @@ type UnknownKey struct {
 	Issuer string    `json:"issuer"`
 	Count  int64     `json:"count"`
 	Last   time.Time `json:"last"`
+}
+
+// InventoryPath is where the status port serves Inventory as JSON.
+const InventoryPath = "/inventory"
+
+// Tools is what a gate tells of its server's definitions.
+type Tools struct {
+	// Digest names the whole of what the server offers; empty before the first listing.
+	Digest string `json:"digest,omitempty"`
+	// ListedAt is when the gate last listed the server.
+	ListedAt time.Time `json:"listedAt,omitzero"`
+	// Problem is why there is no newer listing: one word of a closed list; empty when there is none.
+	Problem string `json:"problem,omitempty"`
+	// Unapproved are definitions that no pin names, or that cannot be used, at most 64; in quarantine where pins are enforced.
+	Unapproved []Unapproved `json:"unapproved,omitempty"`
+	// UnapprovedCount is the number of all of them.
+	UnapprovedCount int `json:"unapprovedCount,omitempty"`
+}
+
+// Unapproved is a definition that no pin names.
+type Unapproved struct {
+	Kind   inventory.Kind   `json:"kind"`
+	Name   string           `json:"name"`
+	SHA256 string           `json:"sha256"`
+	Reason inventory.Reason `json:"reason"`
+}
+
+// Inventory is all that a server offers.
+type Inventory struct {
+	// Digest names the whole; empty before the first listing.
+	Digest string           `json:"digest,omitempty"`
+	Items  []inventory.Item `json:"items,omitempty"`
 }

@@ -141,6 +141,23 @@ func nameOf(kind Kind, raw []byte) (string, error) {
 	return name, nil
 }
 
+// InputSchema is the input schema in the definition of a tool; nil without one.
+func InputSchema(definition []byte) (schema []byte) {
+	s := strictjson.New(definition, maxDepth)
+	defer s.Release()
+	for s.Enter('{', names); s.Member(); {
+		if raw := s.Name(); string(raw) == "inputSchema" {
+			schema = s.Skip()
+			continue
+		}
+		s.Skip()
+	}
+	if s.End() != nil {
+		return nil
+	}
+	return schema
+}
+
 // Canonical is the canonical form (RFC 8785) of a JSON text that has one reading.
 func Canonical(raw []byte) ([]byte, error) {
 	value := jsontext.Value(slices.Clone(raw))

@@ -17,6 +17,7 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/authproxy/decision"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/token"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+	"github.com/bartizan-dev/bartizan/internal/inventory"
 	"github.com/bartizan-dev/bartizan/internal/policy"
 )
 
@@ -29,6 +30,8 @@ type Generation struct {
 	Table *decision.Table
 	// Tokens verifies bearer tokens, and remembers which rules are for their holders.
 	Tokens *token.Verifier[*decision.Match]
+	// Pins are the approved definitions.
+	Pins inventory.Pins
 	// OAuth is what callers are told about authorization; nil without an issuer that they could ask for a token.
 	OAuth *OAuth
 
@@ -114,6 +117,7 @@ func derive(c gateconfig.Config, pair tls.Certificate) (*Generation, error) {
 	g := &Generation{
 		Config:      c,
 		Certificate: pair,
+		Pins:        inventory.NewPins(c.Tools.Pins),
 		authorities: make(map[string]*x509.CertPool, len(c.Authorities)),
 		clients:     make(map[gateconfig.Object]gateconfig.Mode, len(c.Clients)),
 		keys:        map[string]Key{},

@@ -103,6 +103,9 @@ func (x *exchange) json(ctx context.Context, answer *upstream.Answer) {
 	}
 	stream := filter.NewStream(x.message, x.grants, x.config.Upstream.MinRevision)
 	filtered, err := stream.Event(time.Now(), body)
+	if err == nil {
+		filtered, err = x.define(x.message, x.config, filtered)
+	}
 	if err != nil || !stream.Final() {
 		x.refuse(audit.Failed, errStream)
 		return
@@ -203,12 +206,18 @@ func (x *exchange) events(out *output, sessionID string) func([]byte) ([]byte, e
 			if err != nil {
 				return nil, errStream
 			}
+			if filtered, err = x.define(nil, g, filtered); err != nil {
+				return nil, errStream
+			}
 			return filtered, nil
 		}
 	}
 	stream := filter.NewStream(x.message, x.grants, x.config.Upstream.MinRevision)
 	return func(data []byte) ([]byte, error) {
 		filtered, err := stream.Event(time.Now(), data)
+		if err == nil {
+			filtered, err = x.define(x.message, x.config, filtered)
+		}
 		if err != nil {
 			return nil, errStream
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/authproxy/identity"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/limit"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/listener"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/listing"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/message"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/session"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/upstream"
@@ -46,6 +47,8 @@ type exchange struct {
 	// lastEvent is the server's own id of the event after which a stream is resumed.
 	lastEvent string
 	forward   http.Header
+	// listed is the listing that the request was judged by; nil where pins are not enforced.
+	listed *listing.Listed
 	// body is the part of the memory that the request's body takes, slot says that the request has one.
 	body *limit.Hold
 	slot bool
@@ -101,6 +104,10 @@ func (x *exchange) serve() {
 	}
 	if refusal != nil {
 		x.refuse(audit.Refused, refusal)
+		return
+	}
+	if refusal := x.approve(); refusal != nil {
+		x.refuse(refusedAs(refusal), refusal)
 		return
 	}
 	verdict := x.decide(x.config, time.Now())
@@ -346,7 +353,7 @@ func (x *exchange) pass() {
 	if x.message != nil {
 		request.Body = x.message.Body
 	}
-	answer, err := x.gate.client.Do(ctx, request)
+	answer, err := x.call(ctx, request)
 	x.forget()
 	if err != nil {
 		x.fail(ctx, err)
@@ -361,7 +368,7 @@ func (x *exchange) pass() {
 // fail answers when the server did not.
 func (x *exchange) fail(ctx context.Context, err error) {
 	var ended *message.Error
-	if errors.As(context.Cause(ctx), &ended) {
+	if errors.As(context.Cause(ctx), &ended) || errors.As(err, &ended) {
 		x.refuse(audit.Failed, ended)
 		return
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/authproxy/drain"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/limit"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/listener"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/listing"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/session"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/status"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/upstream"
@@ -52,6 +53,8 @@ type Options struct {
 	Accept, Bound time.Duration
 	// Timeouts bound slow callers; zero stands for listener.DefaultTimeouts.
 	Timeouts listener.Timeouts
+	// ListInterval is how often the gate lists its server when nothing says that it changed; zero: never, not even at the start.
+	ListInterval time.Duration
 	// Bounds bound what goes on at once; zero stands for DefaultBounds.
 	Bounds Bounds
 	// Version is the version of the binary.
@@ -71,6 +74,7 @@ type Gate struct {
 	hasher   *audit.Hasher
 	metrics  *status.Metrics
 	usage    *status.Usage
+	lister   *listing.Lister
 	drain    *drain.Drain
 	// connections, requests and held bound what goes on at once.
 	connections *listener.Connections
@@ -125,6 +129,7 @@ func New(options Options) (*Gate, error) {
 		failures:    limit.NewFailures(time.Now()),
 	}
 	g.life, g.end = context.WithCancel(context.Background())
+	g.lister = g.newLister()
 	g.store = config.NewStore(options.ConfigDirectory, options.Server, g.loaded)
 	if g.hasher, err = audit.NewHasher(); err != nil {
 		return nil, err

@@ -70,9 +70,9 @@ func (l Listeners) ports() (ports []uint16) {
 // Run serves until the context ends, and then drains: it returns once the last request is done, or given up. A context
 // "now" that ends skips what is left of that.
 func (g *Gate) Run(ctx, now context.Context, l Listeners) error {
-	ready := status.NewReadiness(g.store, g.address, g.drain.Draining)
+	ready := status.NewReadiness(g.store, g.address, g.drain.Draining, g.unlisted)
 	reporter := &status.Reporter{Version: g.options.Version, Boot: g.boot, Store: g.store, Ready: ready, Usage: g.usage,
-		Metrics: g.metrics, Log: g.log, OwnPorts: l.ports()}
+		Metrics: g.metrics, Log: g.log, OwnPorts: l.ports(), Definitions: g}
 	main, account, probe := listener.Server(g, g.options.Timeouts, g.connections), reporter.Server(), status.ProbeServer(ready)
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
@@ -96,6 +96,9 @@ func (g *Gate) Run(ctx, now context.Context, l Listeners) error {
 	}
 	g.store.Reload()
 	running.Go(func() { g.store.Watch(background) })
+	if g.options.ListInterval > 0 {
+		running.Go(func() { g.lister.Run(background) })
+	}
 	serve(main, tls.NewListener(g.connections.Listener(l.Gate), listener.TLS(g.store)))
 	serve(account, tls.NewListener(l.Status, reporter.TLS()))
 	serve(probe, l.Probe)
@@ -150,6 +153,7 @@ func (g *Gate) loaded(generation *config.Generation, err error) {
 		return
 	}
 	g.usage.Keep(generation)
+	g.judgeDefinitions()
 	g.say("a configuration is in force", "generation", generation.Generation, "clients", len(generation.Clients))
 	if left := time.Until(generation.Certificate.Leaf.NotAfter); left <= 0 {
 		g.say("the serving certificate has expired")

@@ -6,10 +6,12 @@ package listing
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/bartizan-dev/bartizan/internal/authproxy/schema"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/upstream"
 	"github.com/bartizan-dev/bartizan/internal/inventory"
 )
@@ -28,13 +30,22 @@ type Listed struct {
 	Client *upstream.Client
 
 	by map[inventory.Key][]inventory.Item
+	// schemas are the input schemas of tools by the hashes of their definitions; nil where one cannot be compiled.
+	schemas map[string]*schema.Schema
 }
 
 // New is the listing of a process.
 func New(process string, at time.Time, items []inventory.Item, client *upstream.Client) *Listed {
-	l := &Listed{Process: process, At: at, Digest: inventory.Digest(items), Items: items, Client: client, by: map[inventory.Key][]inventory.Item{}}
+	l := &Listed{Process: process, At: at, Digest: inventory.Digest(items), Items: items, Client: client, by: map[inventory.Key][]inventory.Item{}, schemas: map[string]*schema.Schema{}}
 	for _, item := range items {
 		l.by[item.Key()] = append(l.by[item.Key()], item)
+		if item.Kind != inventory.Tool {
+			continue
+		}
+		if input := inventory.InputSchema(item.Definition); input != nil {
+			// An error leaves nil there.
+			l.schemas[item.SHA256], _ = schema.Compile(input)
+		}
 	}
 	return l
 }
@@ -46,11 +57,38 @@ func (l *Listed) Judge(pins inventory.Pins, key inventory.Key) inventory.Reason 
 		return inventory.Unknown
 	}
 	for _, item := range offered {
-		if reason := pins.Judge(item); reason != inventory.Approved {
+		if reason := l.JudgeItem(pins, item); reason != inventory.Approved {
 			return reason
 		}
 	}
 	return inventory.Approved
+}
+
+// JudgeItem says whether one definition is approved, and why not.
+func (l *Listed) JudgeItem(pins inventory.Pins, item inventory.Item) inventory.Reason {
+	if reason := pins.Judge(item); reason != inventory.Approved {
+		return reason
+	}
+	if compiled, has := l.schemas[item.SHA256]; has && compiled == nil {
+		return inventory.Unusable
+	}
+	return inventory.Approved
+}
+
+// Accepts says whether the arguments of a call are what the tool's input schema says, as far as there is one that could be
+// compiled.
+func (l *Listed) Accepts(tool string, arguments []byte) bool {
+	for _, item := range l.by[inventory.Key{Kind: inventory.Tool, Name: tool}] {
+		if compiled := l.schemas[item.SHA256]; compiled != nil && compiled.Check(arguments) != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// Has says whether the server has shown the gate this definition.
+func (l *Listed) Has(item inventory.Item) bool {
+	return slices.ContainsFunc(l.by[item.Key()], func(shown inventory.Item) bool { return shown.SHA256 == item.SHA256 })
 }
 
 // Options say what to list, and how.
@@ -206,8 +244,8 @@ func (l *Lister) list(ctx context.Context) error {
 	if l.process = process; err != nil {
 		return l.publish(nil, nil, NotListening)
 	}
-	client := upstream.NewGuarded(func(address string) error {
-		if now, err := l.options.Process(address); err != nil || now != process {
+	client := upstream.NewGuarded(func() error {
+		if now, err := l.options.Process(server.Address); err != nil || now != process {
 			return upstream.Unlisted
 		}
 		return nil

@@ -31,6 +31,43 @@ func Arguments(raw []byte) (values map[string]any, ok bool) {
 	return values, true
 }
 
+// Plain says whether the arguments of a call that passed Read are such that every program reads them alike, as Arguments does,
+// without reading them as values.
+func Plain(raw []byte) bool {
+	if len(raw) == 0 {
+		return true
+	}
+	s := strictjson.New(raw, maxDepth)
+	defer s.Release()
+	if s.Kind() != '{' {
+		return false
+	}
+	walk(s)
+	return s.End() == nil
+}
+
+func walk(s *strictjson.Scanner) {
+	switch s.Kind() {
+	case '{':
+		for s.Enter('{', nil); s.Member(); {
+			if special(string(s.Name())) {
+				s.Fail(strictjson.ErrVariant)
+			}
+			walk(s)
+		}
+	case '[':
+		for s.Enter('[', nil); s.Element(); {
+			walk(s)
+		}
+	case '0':
+		if _, ok := number(s.Skip()); !ok {
+			s.Fail(strictjson.ErrKind)
+		}
+	default:
+		s.Skip()
+	}
+}
+
 func read(s *strictjson.Scanner) any {
 	switch s.Kind() {
 	case '{':

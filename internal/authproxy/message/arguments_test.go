@@ -53,3 +53,12 @@ func FuzzArguments(f *testing.F) {
 		}
 	})
 }
+
+// TestPlainIsArguments: both say the same of every text.
+func TestPlainIsArguments(t *testing.T) {
+	for _, raw := range []string{``, `{}`, `{"a":[1,{"b":null}]}`, `{"a":9007199254740993}`, `{"a":1e400}`, `{"__proto__":1}`, `{"a":[{"prototype":1}]}`, `{"a":-0}`, `[]`, `{"a":1} x`, `{"a":1,"a":2}`} {
+		if _, ok := message.Arguments([]byte(raw)); ok != message.Plain([]byte(raw)) {
+			t.Errorf("%s: %v", raw, ok)
+		}
+	}
+}

@@ -29,6 +29,8 @@ type Metrics struct {
 	loaded    prometheus.Gauge
 	notAfter  prometheus.Gauge
 	foreign   prometheus.Gauge
+	listings  *prometheus.CounterVec
+	defined   *prometheus.GaugeVec
 }
 
 // NewMetrics returns the gate's metrics in a registry of their own.
@@ -62,11 +64,15 @@ func NewMetrics(version string) *Metrics {
 		foreign: prometheus.NewGauge(prometheus.GaugeOpts{Name: ns + "foreign_listeners",
 			Help: "Sockets in the pod that listen on another address than loopback and are not the gate's own; -1 when unknown."}),
 	}
+	m.listings = prometheus.NewCounterVec(prometheus.CounterOpts{Name: ns + "listings_total",
+		Help: "Times that the gate listed its server, by result: success, or why it failed."}, []string{"result"})
+	m.defined = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: ns + "definitions",
+		Help: "Definitions that the server offers, by kind and by what the pins say: approved, changed, unknown or unusable; unjudged without pinning."}, []string{"kind", "state"})
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: ns + "build_info", Help: "1 for the version of the gate.",
 		ConstLabels: prometheus.Labels{"version": version}})
 	build.Set(1)
 	m.registry.MustRegister(m.requests, m.duration, m.failures, m.reasons, m.throttled, m.operation, m.inFlight, m.reloads, m.info, m.loaded, m.notAfter,
-		m.foreign, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		m.foreign, m.listings, m.defined, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, result := range []string{"success", "failure"} {
 		m.reloads.WithLabelValues(result)
 	}
@@ -111,6 +117,23 @@ func (m *Metrics) Audit(log *audit.Log) {
 	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: ns + "lost_lines_total",
 		Help: "Lines that could not be written to the audit log; their requests were not answered."},
 		func() float64 { return float64(log.Lost()) }))
+}
+
+// Listed counts a listing of the server, with the problem of a closed list where it failed.
+func (m *Metrics) Listed(problem string) {
+	if problem == "" {
+		problem = "success"
+	}
+	m.listings.WithLabelValues(problem).Inc()
+}
+
+// Definitions sets how many definitions of each kind are in each state.
+func (m *Metrics) Definitions(count func(kind, state string) int) {
+	for _, kind := range []string{"Tool", "Prompt", "ResourceTemplate", "Instructions"} {
+		for _, state := range []string{"approved", "changed", "unknown", "unusable", "unjudged"} {
+			m.defined.WithLabelValues(kind, state).Set(float64(count(kind, state)))
+		}
+	}
 }
 
 // Throttled counts a request that came too soon: by its client's rate, its rule's, or after failed logins of its source.

@@ -30,6 +30,7 @@ type Readiness struct {
 	store    *config.Store
 	address  func(*config.Generation) string
 	draining func() bool
+	unlisted func() bool
 	now      func() time.Time
 
 	mu      sync.Mutex // guards what follows
@@ -38,8 +39,9 @@ type Readiness struct {
 }
 
 // NewReadiness returns a Readiness that asks the server at the address that a generation names.
-func NewReadiness(store *config.Store, address func(*config.Generation) string, draining func() bool) *Readiness {
-	return &Readiness{store: store, address: address, draining: draining, now: time.Now}
+// unlisted says that there is more to be known about the server first.
+func NewReadiness(store *config.Store, address func(*config.Generation) string, draining, unlisted func() bool) *Readiness {
+	return &Readiness{store: store, address: address, draining: draining, unlisted: unlisted, now: time.Now}
 }
 
 // Upstream says whether the server accepts connections.
@@ -68,6 +70,8 @@ func (r *Readiness) Why(ctx context.Context) string {
 		return "serving certificate expired"
 	case !r.Upstream(ctx):
 		return "server does not accept connections"
+	case r.unlisted():
+		return "server not listed"
 	default:
 		return ""
 	}

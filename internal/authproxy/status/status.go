@@ -1,6 +1,7 @@
 package status
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -86,8 +87,18 @@ type Reporter struct {
 	Metrics       *Metrics
 	// Log is the audit log.
 	Log *audit.Log
+	// Definitions tells what the server offers.
+	Definitions Definitions
 	// OwnPorts are the ports that the gate itself listens on.
 	OwnPorts []uint16
+}
+
+// Definitions tells what the server offers.
+type Definitions interface {
+	// Tools sums it up; nil while nothing is known.
+	Tools() *gatestatus.Tools
+	// Inventory is all of it.
+	Inventory() gatestatus.Inventory
 }
 
 // Status is the gate's account of itself now.
@@ -103,6 +114,7 @@ func (r *Reporter) Status(ctx context.Context) gatestatus.Status {
 		return s
 	}
 	s.Generation = g.Generation
+	s.Tools = r.Definitions.Tools()
 	s.CertificateSerial = g.Certificate.Leaf.SerialNumber.Text(16)
 	s.CertificateNotAfter = g.Certificate.Leaf.NotAfter.UTC()
 	for _, unknown := range g.Tokens.Unknown() {
@@ -132,14 +144,10 @@ func (r *Reporter) Look() []string {
 func (r *Reporter) Server() *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+gatestatus.Path, func(w http.ResponseWriter, request *http.Request) {
-		body, err := json.Marshal(r.Status(request.Context()))
-		if err != nil {
-			http.Error(w, "the status cannot be written", http.StatusInternalServerError)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Cache-Control", "no-store")
-		_, _ = w.Write(body)
+		answer(w, r.Status(request.Context()))
+	})
+	mux.HandleFunc("GET "+gatestatus.InventoryPath, func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, r.Definitions.Inventory())
 	})
 	metrics := promhttp.HandlerFor(r.Metrics.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
 	mux.HandleFunc("GET "+MetricsPath, func(w http.ResponseWriter, request *http.Request) {
@@ -155,6 +163,19 @@ func (r *Reporter) Server() *http.Server {
 		}
 		mux.ServeHTTP(w, request)
 	}))
+}
+
+func answer(w http.ResponseWriter, value any) {
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false) // definitions stay in their canonical form
+	if err := encoder.Encode(value); err != nil {
+		http.Error(w, "the status cannot be written", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = w.Write(body.Bytes())
 }
 
 var errReader = errors.New("not a reader of the gate's status")

@@ -100,8 +100,8 @@ type Client struct{ transport *http.Transport }
 // asks for no compression.
 func NewClient() *Client { return NewGuarded(nil) }
 
-// NewGuarded returns a Client that asks the guard about each new connection before it is used.
-func NewGuarded(guard func(address string) error) *Client {
+// NewGuarded returns a Client that asks the guard, after each new connection, whether it may be used.
+func NewGuarded(guard func() error) *Client {
 	dialer := &net.Dialer{Timeout: dialTimeout}
 	return &Client{transport: &http.Transport{
 		Proxy: nil,
@@ -113,7 +113,7 @@ func NewGuarded(guard func(address string) error) *Client {
 			if err != nil || guard == nil {
 				return connection, err
 			}
-			if err := guard(address); err != nil {
+			if err := guard(); err != nil {
 				_ = connection.Close()
 				return nil, err
 			}
