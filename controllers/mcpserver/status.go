@@ -349,11 +349,11 @@ func isolated(o *observed, p plan, d distribution) finding {
 	return yes(reasonIsolated, "nothing opens the pods beyond what this MCPServer says")
 }
 
-// own is a status without what the controller of package verification writes.
+// own is a status without what the controllers of packages verification and definitions write.
 func own(status v1alpha1.MCPServerStatus) v1alpha1.MCPServerStatus {
-	status.Posture = nil
+	status.Posture, status.Tools = nil, nil
 	status.Conditions = slices.DeleteFunc(slices.Clone(status.Conditions), func(c metav1.Condition) bool {
-		return c.Type == v1alpha1.ConditionVerified
+		return c.Type == v1alpha1.ConditionVerified || c.Type == v1alpha1.ConditionDefinitionsPinned
 	})
 	return status
 }
