@@ -67,6 +67,10 @@ fuzz: ## Each fuzz target for FUZZTIME (10s)
 bench: ## The gate beside HAProxy, nginx and others, in 20 minutes, to docs/benchmarks.md and .json; QUICK=1 only shows that all can be measured
 	go run ./test/bench $(if $(QUICK),--quick)
 
+.PHONY: race
+race: ## A million requests with random credentials and cancellations under the race detector: no answer reaches another caller
+	go test -race -count=1 -timeout 0 -v -run '^TestCanaries$$' ./internal/authproxy/gate -canary-requests 1000000
+
 .PHONY: vulncheck
 vulncheck: ## Known vulnerabilities in what is linked; VULNDB=file:///folder works offline
 	$(TOOL) govulncheck $(if $(VULNDB),-db $(VULNDB)) ./cmd/...
