@@ -87,6 +87,30 @@ type PostureStatus struct {
 	// +listMapKey=control
 	// +optional
 	Failing []FailingControl `json:"failing,omitempty"`
+	// passedControls are the ids of the controls that hold.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=96
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=16
+	// +listType=set
+	// +optional
+	PassedControls []string `json:"passedControls,omitempty"`
+	// unknownControls are the ids of the controls for which there is no evidence.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=96
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=16
+	// +listType=set
+	// +optional
+	UnknownControls []string `json:"unknownControls,omitempty"`
+	// exemptedControls are the ids of the controls that do not apply, or that somebody answers for.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=96
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=16
+	// +listType=set
+	// +optional
+	ExemptedControls []string `json:"exemptedControls,omitempty"`
 	// handledRequest is the value of the annotation bartizan.dev/verification-requested-at that was last acted on.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64

@@ -1471,6 +1471,21 @@ func (in *PostureStatus) DeepCopyInto(out *PostureStatus) {
 		*out = make([]FailingControl, len(*in))
 		copy(*out, *in)
 	}
+	if in.PassedControls != nil {
+		in, out := &in.PassedControls, &out.PassedControls
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
+	if in.UnknownControls != nil {
+		in, out := &in.UnknownControls, &out.UnknownControls
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
+	if in.ExemptedControls != nil {
+		in, out := &in.ExemptedControls, &out.ExemptedControls
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	if in.EvaluatedAt != nil {
 		in, out := &in.EvaluatedAt, &out.EvaluatedAt
 		*out = (*in).DeepCopy()

@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/bartizan-dev/bartizan/internal/authproxy/auditverify"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/drain"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/gate"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
@@ -44,6 +45,12 @@ func command(out, log io.Writer) *cobra.Command {
 	root.SetErr(log)
 	root.AddCommand(serveCommand(out, log), drainCommand(), auditCommand(out), versionCommand(out))
 	return root
+}
+
+func auditCommand(out io.Writer) *cobra.Command {
+	cmd := &cobra.Command{Use: "audit", Short: "Work with audit logs", Args: cobra.NoArgs}
+	cmd.AddCommand(auditverify.Command(out, "authproxy"))
+	return cmd
 }
 
 func serveCommand(out, log io.Writer) *cobra.Command {

@@ -87,6 +87,16 @@ func summarize(o *observed, last *run, report posture.Report) v1alpha1.PostureSt
 		c, _ := posture.Find(f.Control)
 		p.Failing = append(p.Failing, v1alpha1.FailingControl{Control: f.Control, Result: results[f.Status], Severity: string(c.Severity), Reason: f.Reason})
 	}
+	for _, r := range report.Results {
+		switch r.Status {
+		case posture.Pass:
+			p.PassedControls = append(p.PassedControls, r.Control)
+		case posture.Error:
+			p.UnknownControls = append(p.UnknownControls, r.Control)
+		case posture.Skip:
+			p.ExemptedControls = append(p.ExemptedControls, r.Control)
+		}
+	}
 	switch requested := o.server.Annotations[v1alpha1.AnnotationVerificationRequestedAt]; {
 	case last != nil && last.of == subject(o):
 		p.HandledRequest = requested[:min(len(requested), 64)]
@@ -126,7 +136,8 @@ func (r *Reconciler) writeStatus(ctx context.Context, o *observed, last *run, re
 
 func postureConfiguration(p v1alpha1.PostureStatus) *ac.PostureStatusApplyConfiguration {
 	out := ac.PostureStatus().WithScore(*p.Score).WithCoverage(*p.Coverage).WithPassed(*p.Passed).WithFailed(*p.Failed).
-		WithWarned(*p.Warned).WithUnknown(*p.Unknown).WithExempted(*p.Exempted).WithEvaluatedAt(*p.EvaluatedAt)
+		WithWarned(*p.Warned).WithUnknown(*p.Unknown).WithExempted(*p.Exempted).WithEvaluatedAt(*p.EvaluatedAt).
+		WithPassedControls(p.PassedControls...).WithUnknownControls(p.UnknownControls...).WithExemptedControls(p.ExemptedControls...)
 	if p.HandledRequest != "" {
 		out.WithHandledRequest(p.HandledRequest)
 	}

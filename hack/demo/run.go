@@ -58,7 +58,10 @@ func full(ctx context.Context, s *screen, c *cluster) error {
 		check.show(ctx, s)
 	}
 	s.title("The MCPServer, as kubectl shows it")
-	return c.showStatus(ctx, s)
+	if err := c.showStatus(ctx, s); err != nil {
+		return err
+	}
+	return posture(ctx, s, c)
 }
 
 func applySample(ctx context.Context, s *screen, c *cluster, e environment) error {

@@ -118,7 +118,7 @@ func up(ctx context.Context, s *screen, c *cluster, compiled func() error) (envi
 	}
 	s.title("Bartizan")
 	if err := s.stage("compile the operator, the gate and the test programs", func() error {
-		return goBuild(ctx, filepath.Join(c.cache, "bin"), "./cmd/manager", "./cmd/authproxy", "./test/mcpclient", "./test/e2e/server")
+		return goBuild(ctx, filepath.Join(c.cache, "bin"), "./cmd/manager", "./cmd/authproxy", "./cmd/kubectl-mcp", "./test/mcpclient", "./test/e2e/server")
 	}); err != nil {
 		return e, err
 	}

@@ -61,24 +61,21 @@ const unknown = "NOASSERTION"
 
 // bills writes a bill of materials for each program, from what the linker wrote into it.
 func (r *release) bills(context.Context) error {
-	for _, architecture := range r.architectures {
-		for _, program := range programs {
-			file := r.file(program, architecture)
-			info, err := buildinfo.ReadFile(file)
-			if err != nil {
-				return err
-			}
-			content, err := os.ReadFile(file)
-			if err != nil {
-				return err
-			}
-			encoded, err := json.MarshalIndent(bill(filepath.Base(file), r.version, fmt.Sprintf("%x", sha256.Sum256(content)), r.made, info), "", "  ")
-			if err != nil {
-				return err
-			}
-			if err := os.WriteFile(file+".spdx.json", append(encoded, '\n'), 0o644); err != nil {
-				return err
-			}
+	for _, file := range r.files() {
+		info, err := buildinfo.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		encoded, err := json.MarshalIndent(bill(filepath.Base(file), r.version, fmt.Sprintf("%x", sha256.Sum256(content)), r.made, info), "", "  ")
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(file+".spdx.json", append(encoded, '\n'), 0o644); err != nil {
+			return err
 		}
 	}
 	return nil

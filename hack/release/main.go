@@ -21,6 +21,15 @@ import (
 // programs are the commands, each with the image of the same name.
 var programs = []string{"manager", "authproxy"}
 
+// plugin is the program for people's own machines, without an image, and platforms where they are, with the end of its file's name.
+const plugin = "kubectl-mcp"
+
+type platform struct{ system, architecture, suffix string }
+
+var platforms = []platform{
+	{"linux", "amd64", ""}, {"linux", "arm64", ""}, {"darwin", "amd64", ""}, {"darwin", "arm64", ""}, {"windows", "amd64", ".exe"},
+}
+
 // release is one release.
 type release struct {
 	// version is without the leading v.
@@ -105,15 +114,46 @@ func (r *release) file(program, architecture string) string {
 	return filepath.Join(r.out, program+"_linux_"+architecture)
 }
 
+// plugin is the path of the plugin for a platform.
+func (r *release) plugin(p platform) string {
+	return filepath.Join(r.out, plugin+"_"+p.system+"_"+p.architecture+p.suffix)
+}
+
+// files are the paths of all programs.
+func (r *release) files() (all []string) {
+	for _, architecture := range r.architectures {
+		for _, program := range programs {
+			all = append(all, r.file(program, architecture))
+		}
+	}
+	for _, p := range platforms {
+		all = append(all, r.plugin(p))
+	}
+	return all
+}
+
 func (r *release) programs(ctx context.Context) error {
 	for _, architecture := range r.architectures {
 		for _, program := range programs {
-			c := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", r.file(program, architecture), "./cmd/"+program)
-			c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+architecture, "GOFLAGS=")
-			if said, err := c.CombinedOutput(); err != nil {
-				return fmt.Errorf("%s for %s: %w: %s", program, architecture, err, said)
+			if err := compile(ctx, program, "linux", architecture, "", r.file(program, architecture)); err != nil {
+				return err
 			}
 		}
+	}
+	for _, p := range platforms {
+		if err := compile(ctx, plugin, p.system, p.architecture, "-X main.version=v"+r.version, r.plugin(p)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compile builds a program for a platform, the same file each time.
+func compile(ctx context.Context, program, system, architecture, flags, file string) error {
+	c := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags="+strings.TrimSpace("-s -w -buildid= "+flags), "-o", file, "./cmd/"+program)
+	c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+system, "GOARCH="+architecture, "GOFLAGS=")
+	if said, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s for %s/%s: %w: %s", program, system, architecture, err, said)
 	}
 	return nil
 }

@@ -1004,6 +1004,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: exempted
       type:
         scalar: numeric
+    - name: exemptedControls
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
     - name: failed
       type:
         scalar: numeric
@@ -1021,12 +1027,24 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: passed
       type:
         scalar: numeric
+    - name: passedControls
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
     - name: score
       type:
         scalar: numeric
     - name: unknown
       type:
         scalar: numeric
+    - name: unknownControls
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
     - name: warned
       type:
         scalar: numeric

@@ -27,6 +27,12 @@ type PostureStatusApplyConfiguration struct {
 	Exempted *int32 `json:"exempted,omitempty"`
 	// failing are the controls that failed or hold in part, the most severe first.
 	Failing []FailingControlApplyConfiguration `json:"failing,omitempty"`
+	// passedControls are the ids of the controls that hold.
+	PassedControls []string `json:"passedControls,omitempty"`
+	// unknownControls are the ids of the controls for which there is no evidence.
+	UnknownControls []string `json:"unknownControls,omitempty"`
+	// exemptedControls are the ids of the controls that do not apply, or that somebody answers for.
+	ExemptedControls []string `json:"exemptedControls,omitempty"`
 	// handledRequest is the value of the annotation bartizan.dev/verification-requested-at that was last acted on.
 	HandledRequest *string `json:"handledRequest,omitempty"`
 	// evaluatedAt is when anything of this last changed.
@@ -104,6 +110,36 @@ func (b *PostureStatusApplyConfiguration) WithFailing(values ...*FailingControlA
 			panic("nil value passed to WithFailing")
 		}
 		b.Failing = append(b.Failing, *values[i])
+	}
+	return b
+}
+
+// WithPassedControls adds the given value to the PassedControls field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the PassedControls field.
+func (b *PostureStatusApplyConfiguration) WithPassedControls(values ...string) *PostureStatusApplyConfiguration {
+	for i := range values {
+		b.PassedControls = append(b.PassedControls, values[i])
+	}
+	return b
+}
+
+// WithUnknownControls adds the given value to the UnknownControls field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the UnknownControls field.
+func (b *PostureStatusApplyConfiguration) WithUnknownControls(values ...string) *PostureStatusApplyConfiguration {
+	for i := range values {
+		b.UnknownControls = append(b.UnknownControls, values[i])
+	}
+	return b
+}
+
+// WithExemptedControls adds the given value to the ExemptedControls field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the ExemptedControls field.
+func (b *PostureStatusApplyConfiguration) WithExemptedControls(values ...string) *PostureStatusApplyConfiguration {
+	for i := range values {
+		b.ExemptedControls = append(b.ExemptedControls, values[i])
 	}
 	return b
 }

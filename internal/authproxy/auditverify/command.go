@@ -1,4 +1,5 @@
-package main
+// Package auditverify is the command that checks audit logs, for the programs that offer it.
+package auditverify
 
 import (
 	"errors"
@@ -13,13 +14,8 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/authproxy/audit"
 )
 
-func auditCommand(out io.Writer) *cobra.Command {
-	cmd := &cobra.Command{Use: "audit", Short: "Work with audit logs", Args: cobra.NoArgs}
-	cmd.AddCommand(verifyCommand(out))
-	return cmd
-}
-
-func verifyCommand(out io.Writer) *cobra.Command {
+// Command is "verify FILE..." of a program; program is how that is called, for the examples.
+func Command(out io.Writer, program string) *cobra.Command {
 	var heads []string
 	cmd := &cobra.Command{
 		Use:   "verify FILE...",
@@ -29,8 +25,8 @@ func verifyCommand(out io.Writer) *cobra.Command {
 The files are read as one log, in their order; - stands for standard input. The lines of several gates may be mixed. Whether
 lines were cut off at the end, only the last line known elsewhere tells: by the next boot of the gate, whose first line
 names it, or by --head, as the status port of the gate reports it.`,
-		Example: `  kubectl logs deployment/pods --container gate | authproxy audit verify -
-  authproxy audit verify gate.log.1 gate.log --head 0f1e2d3c4b5a6978:1042:HASH`,
+		Example: "  kubectl logs deployment/pods --container gate | " + program + " audit verify -\n" +
+			"  " + program + " audit verify gate.log.1 gate.log --head 0f1e2d3c4b5a6978:1042:HASH",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, files []string) error {
 			expected, err := parseHeads(heads)

@@ -1,4 +1,4 @@
-package main
+package auditverify
 
 import (
 	"bytes"
@@ -43,9 +43,11 @@ func TestAuditVerify(t *testing.T) {
 		}
 		for _, input := range []string{file, "-"} {
 			var out bytes.Buffer
-			cmd := command(&out, &out)
+			cmd := Command(&out, "authproxy")
+			cmd.SetOut(&out)
+			cmd.SetErr(&out)
 			cmd.SetIn(strings.NewReader(tc.log))
-			cmd.SetArgs(append([]string{"audit", "verify", input}, tc.arguments...))
+			cmd.SetArgs(append([]string{input}, tc.arguments...))
 			err := cmd.Execute()
 			text := out.String()
 			if err != nil {
