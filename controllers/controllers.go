@@ -25,6 +25,7 @@ import (
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/controllers/accesspolicy"
 	"github.com/bartizan-dev/bartizan/controllers/authority"
+	"github.com/bartizan-dev/bartizan/controllers/definitions"
 	"github.com/bartizan-dev/bartizan/controllers/internal/gates"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
 	"github.com/bartizan-dev/bartizan/controllers/internal/optional"
@@ -84,6 +85,8 @@ type Options struct {
 	IssuerTimes issuers.Times
 	// Gates asks gates for their status; nil: over the network.
 	Gates gates.Reader
+	// Lists asks gates what their servers offer; nil: over the network.
+	Lists gates.Lister
 	// Attack attacks a gate; nil: over the network.
 	Attack verification.Attack
 	// Now is the clock; nil: the machine's.
@@ -153,8 +156,12 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		return fmt.Errorf("reach the API server: %w", err)
 	}
 	keys := &issuers.Network{Allowed: o.IssuerNetworks, Cluster: o.ClusterRanges, Kubernetes: kubernetes.RESTClient()}
+	network := gates.New(authority.Credentials(mgr.GetClient(), o.Namespace))
 	if o.Gates == nil {
-		o.Gates = gates.New(authority.Credentials(mgr.GetClient(), o.Namespace))
+		o.Gates = network
+	}
+	if o.Lists == nil {
+		o.Lists = network
 	}
 	apis, err := optional.New(mgr, slices.DeleteFunc([]optional.API{
 		{
@@ -197,6 +204,12 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 				Settings: verification.Settings{
 					Namespace: o.Namespace, GateImage: o.GateImage, Timeout: 2 * time.Second, Again: cmp.Or(o.Retry, 15*time.Second), Spread: 5 * time.Minute,
 				},
+			}).SetupWithManager(ctx, mgr)
+		}},
+		{"definitions", func() error {
+			return (&definitions.Reconciler{
+				Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Gates: o.Gates, Lists: o.Lists, Now: o.Now,
+				Events: mgr.GetEventRecorder("mcpserver-definitions"),
 			}).SetupWithManager(ctx, mgr)
 		}},
 		{"MCPClient", func() error {

@@ -31,6 +31,7 @@ func snapshot(o *observed, last *run, settings Settings) *posture.Snapshot {
 	s.NetworkOpenings = posture.See(o.openings(), "NetworkPolicies of the namespace", o.now)
 	s.Detours = posture.See(o.detours(), "Services of the namespace, pods", o.now)
 	o.podFacts(s, settings)
+	o.inventoryFacts(s, last)
 	switch {
 	case len(o.gates) == 0:
 		s.Run.Missing = "no gate is ready"

@@ -17,6 +17,7 @@ import (
 	"github.com/bartizan-dev/bartizan/controllers/internal/access"
 	"github.com/bartizan-dev/bartizan/controllers/internal/isolation"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
+	"github.com/bartizan-dev/bartizan/internal/inventory"
 )
 
 // observed is what the caches show of a server. It is read once, at the beginning.
@@ -33,6 +34,8 @@ type observed struct {
 	certificate *certmanager.Certificate
 	// caBundle vouches for the serving certificate.
 	caBundle string
+	// inventory is what the server offers; nil while nobody knows.
+	inventory *inventory.Document
 }
 
 // gate is a ready gate.
@@ -46,7 +49,7 @@ func (r *Reconciler) gather(ctx context.Context, server *v1alpha1.MCPServer) (*o
 	o := &observed{server: server, now: r.Now(), clients: map[string]*v1alpha1.MCPClient{}}
 	in := client.InNamespace(server.Namespace)
 	policies, clients, pods := &v1alpha1.MCPAccessPolicyList{}, &v1alpha1.MCPClientList{}, &corev1.PodList{}
-	networks, services, bundle := &networkingv1.NetworkPolicyList{}, &corev1.ServiceList{}, &corev1.ConfigMap{}
+	networks, services, bundle, offers := &networkingv1.NetworkPolicyList{}, &corev1.ServiceList{}, &corev1.ConfigMap{}, &corev1.ConfigMap{}
 	for _, read := range []func() error{
 		func() error { return r.Client.List(ctx, policies, in) },
 		func() error {
@@ -61,6 +64,10 @@ func (r *Reconciler) gather(ctx context.Context, server *v1alpha1.MCPServer) (*o
 			err := r.Client.Get(ctx, client.ObjectKey{Namespace: server.Namespace, Name: manifests.CABundleName(server.Name)}, bundle)
 			return client.IgnoreNotFound(err)
 		},
+		func() error {
+			err := r.Client.Get(ctx, client.ObjectKey{Namespace: server.Namespace, Name: inventory.ConfigMapName(server.Name)}, offers)
+			return client.IgnoreNotFound(err)
+		},
 	} {
 		if err := read(); err != nil {
 			return nil, err
@@ -72,6 +79,9 @@ func (r *Reconciler) gather(ctx context.Context, server *v1alpha1.MCPServer) (*o
 	}
 	o.who = access.Build(access.Input{Server: server, Policies: policies.Items, Clients: clients.Items, Now: o.now})
 	o.pods, o.policies, o.services, o.caBundle = pods.Items, networks.Items, services.Items, bundle.Data[manifests.CABundleKey]
+	if document, err := inventory.ParseDocument(offers.Data[inventory.DocumentKey]); err == nil && o.owns(offers) {
+		o.inventory = &document
+	}
 	slices.SortFunc(o.pods, func(a, b corev1.Pod) int { return strings.Compare(a.Name, b.Name) })
 	for i := range o.pods {
 		if pod := &o.pods[i]; ready(pod) {

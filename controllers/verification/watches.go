@@ -69,7 +69,7 @@ func serverChanged() predicate.Predicate {
 		was, is := e.ObjectOld.(*v1alpha1.MCPServer), e.ObjectNew.(*v1alpha1.MCPServer)
 		return was.Generation != is.Generation || was.Status.URL != is.Status.URL ||
 			was.Annotations[v1alpha1.AnnotationVerificationRequestedAt] != is.Annotations[v1alpha1.AnnotationVerificationRequestedAt] ||
-			!reflect.DeepEqual(was.Status.Gate, is.Status.Gate) || is.DeletionTimestamp != nil
+			!reflect.DeepEqual(was.Status.Gate, is.Status.Gate) || !reflect.DeepEqual(was.Status.Tools, is.Status.Tools) || is.DeletionTimestamp != nil
 	}}
 }
 

@@ -54,11 +54,11 @@ func missing(s *posture.Snapshot) {
 	}
 	s.Clients.Missing, s.Certificate.Missing, s.Authority.Missing, s.Gate.Missing, s.Token.Missing, s.Grants.Missing = cluster, cluster, cluster, cluster, cluster, cluster
 	s.Run.Missing = "the server has not been attacked yet"
-	s.Tools.Missing = "the gates do not report the server's tools"
+	s.Tools.Missing = "the gates have not listed the server yet"
 	s.Unmanaged.Missing = "nothing looks for MCP servers that have no MCPServer"
 	s.Throttling.Missing = "neither the gates' throttling nor an alert rule is observed"
-	s.Unpinned.Missing = "definitions cannot be pinned yet"
-	s.Unconstrained.Missing = "neither the server's tools nor rules for arguments are known"
+	s.Unpinned.Missing = "the gates have not listed the server yet"
+	s.Unconstrained.Missing = "the gates have not listed the server yet"
 	s.AtRest.Missing = "no API shows it, and nobody attests it"
 	s.Volumes.Missing = "no API shows it, and nobody attests it"
 	s.Audit.Missing = "only the gates tell the heads of their audit logs"

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/bartizan-dev/bartizan/internal/policy"
 )
 
 var permissions = []Control{
@@ -28,7 +30,7 @@ var permissions = []Control{
 	{
 		ID: "PERM-4", Severity: High, Title: "Definitions are pinned as a whole",
 		Enforcement: "gate", Evidence: []Kind{Observed}, Maps: []string{"MCP03", "T6"},
-		Remediation: "Pin what the server offers, in the MCPServer; see the reason for what is not pinned.",
+		Remediation: "Set spec.tools.pinning of the MCPServer to Enforce, and pin in spec.tools.pins what you approve of status.tools and the ConfigMap <name>-inventory.",
 		judge:       none(func(s *Snapshot) Fact[[]string] { return s.Unpinned }, "every definition is the one that was pinned"),
 	},
 	{
@@ -85,8 +87,23 @@ func judgeWildcards(s *Snapshot) verdict {
 		v.reason = list(wild) + "; whether those tools write is not known: " + v.reason
 		return v
 	}
-	if !slices.ContainsFunc(s.Tools.Value, func(t Tool) bool { return t.Writes }) {
+	wild = nil
+	for _, g := range f.Value {
+		for _, pattern := range g.Tools {
+			if !strings.Contains(pattern, "*") {
+				continue
+			}
+			// A pattern that no gate would take is taken for one that matches everything.
+			p, err := policy.Name(pattern)
+			for _, t := range s.Tools.Value {
+				if t.Writes && (err != nil || p.Match(t.Name)) {
+					wild = append(wild, fmt.Sprintf("rule %s allows %s, and with it %s, which writes", g.Rule, pattern, t.Name))
+				}
+			}
+		}
+	}
+	if len(wild) == 0 {
 		return on(f, Pass, "rules with wildcards are over tools that only read")
 	}
-	return on(f, Fail, "%s, and the server has tools that write", list(wild))
+	return on(f, Fail, "%s", list(wild))
 }

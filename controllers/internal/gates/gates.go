@@ -19,6 +19,7 @@ import (
 
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 	"github.com/bartizan-dev/bartizan/internal/gatestatus"
+	"github.com/bartizan-dev/bartizan/internal/inventory"
 )
 
 // Gate is where one gate is and how its certificate is judged.
@@ -43,6 +44,12 @@ type Reader interface {
 	Read(ctx context.Context, gates []Gate) []Answer
 }
 
+// Lister asks a gate what its server offers.
+type Lister interface {
+	// Inventory returns all that the server behind a gate offers.
+	Inventory(ctx context.Context, gate Gate) (gatestatus.Inventory, error)
+}
+
 // Credentials returns the operator's certificate towards gates. It is asked on each read, so that a renewed certificate
 // is used at once.
 type Credentials func(ctx context.Context) (*tls.Certificate, error)
@@ -52,8 +59,9 @@ const (
 	timeout = 2 * time.Second
 	// concurrency bounds the questions that are under way at once, for all servers together.
 	concurrency = 64
-	// maxAnswer bounds an answer, in bytes.
-	maxAnswer = 1 << 20
+	// maxAnswer bounds a status, maxInventory an inventory, in bytes: a gate reads 8 MiB of its server.
+	maxAnswer    = 1 << 20
+	maxInventory = 16 << 20
 )
 
 // Client is the Reader for gates in pods.
@@ -86,7 +94,7 @@ func (c *Client) Read(ctx context.Context, gates []Gate) []Answer {
 		}
 		group.Go(func() error {
 			defer c.slots.Release(1)
-			answers[i].Status, answers[i].Err = c.read(ctx, gate, certificate)
+			answers[i].Err = c.read(ctx, gate, certificate, gatestatus.Path, maxAnswer, &answers[i].Status)
 			return nil
 		})
 	}
@@ -94,14 +102,43 @@ func (c *Client) Read(ctx context.Context, gates []Gate) []Answer {
 	return answers
 }
 
-func (c *Client) read(ctx context.Context, gate Gate, certificate *tls.Certificate) (gatestatus.Status, error) {
+// Inventory implements Lister. What the gate says is checked: each definition has the hash that it comes with.
+func (c *Client) Inventory(ctx context.Context, gate Gate) (gatestatus.Inventory, error) {
+	certificate, err := c.credentials(ctx)
+	if err != nil {
+		return gatestatus.Inventory{}, fmt.Errorf("the operator's certificate: %w", err)
+	}
+	if err := c.slots.Acquire(ctx, 1); err != nil {
+		return gatestatus.Inventory{}, err
+	}
+	defer c.slots.Release(1)
+	var all gatestatus.Inventory
+	if err := c.read(ctx, gate, certificate, gatestatus.InventoryPath, maxInventory, &all); err != nil {
+		return gatestatus.Inventory{}, err
+	}
+	for i, item := range all.Items {
+		made, err := inventory.NewItem(item.Kind, item.Definition)
+		if err != nil || made.SHA256 != item.SHA256 || made.Name != item.Name {
+			return gatestatus.Inventory{}, errors.New("the gate's inventory has a definition that is not the one that its hash says")
+		}
+		all.Items[i] = made
+	}
+	all.Items = inventory.Sort(all.Items)
+	if all.Digest != "" && all.Digest != inventory.Digest(all.Items) {
+		return gatestatus.Inventory{}, errors.New("the gate's inventory is not the one that its digest says")
+	}
+	return all, nil
+}
+
+// read asks a gate for one of the documents of its status port.
+func (c *Client) read(ctx context.Context, gate Gate, certificate *tls.Certificate, path string, most int64, document any) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var roots *x509.CertPool
 	if gate.Roots != "" {
 		var err error
 		if roots, err = gateconfig.Pool(gate.Roots); err != nil {
-			return gatestatus.Status{}, fmt.Errorf("the serving authority: %w", err)
+			return fmt.Errorf("the serving authority: %w", err)
 		}
 	}
 	transport := &http.Transport{
@@ -116,21 +153,20 @@ func (c *Client) read(ctx context.Context, gate Gate, certificate *tls.Certifica
 		return errors.New("gates do not redirect")
 	}}
 	address := net.JoinHostPort(gate.Address, strconv.Itoa(c.port))
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+address+gatestatus.Path, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+address+path, nil)
 	if err != nil {
-		return gatestatus.Status{}, err
+		return err
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		return gatestatus.Status{}, err
+		return err
 	}
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode != http.StatusOK {
-		return gatestatus.Status{}, fmt.Errorf("the gate answered with HTTP status %d", response.StatusCode)
+		return fmt.Errorf("the gate answered with HTTP status %d", response.StatusCode)
 	}
-	var status gatestatus.Status
-	if err := json.NewDecoder(io.LimitReader(response.Body, maxAnswer)).Decode(&status); err != nil {
-		return gatestatus.Status{}, errors.New("the gate's answer is not a status")
+	if err := json.NewDecoder(io.LimitReader(response.Body, most)).Decode(document); err != nil {
+		return errors.New("the gate's answer is not what it was asked for")
 	}
-	return status, nil
+	return nil
 }

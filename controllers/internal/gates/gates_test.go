@@ -113,9 +113,9 @@ func TestRead(t *testing.T) {
 			handler: func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) }},
 		{name: "a refusal", serving: serving.serving(t, name), client: system.operator(t), serverName: name, want: "status 403",
 			handler: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }},
-		{name: "no status", serving: serving.serving(t, name), client: system.operator(t), serverName: name, want: "not a status",
+		{name: "no status", serving: serving.serving(t, name), client: system.operator(t), serverName: name, want: "not what it was asked for",
 			handler: func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }},
-		{name: "an answer without end", serving: serving.serving(t, name), client: system.operator(t), serverName: name, want: "not a status",
+		{name: "an answer without end", serving: serving.serving(t, name), client: system.operator(t), serverName: name, want: "not what it was asked for",
 			handler: func(w http.ResponseWriter, r *http.Request) {
 				_, _ = io.WriteString(w, `{"version":"`)
 				chunk := strings.Repeat("x", 1<<16)
