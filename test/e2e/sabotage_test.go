@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/internal/inventory"
 )
 
 // TestE2ESabotage breaks single controls of a server on a real node: the right control fails, no other does, and it heals. The
@@ -28,8 +29,10 @@ func TestE2ESabotage(t *testing.T) {
 	server := c.server(namespace, "target", fmt.Sprintf("--address=0.0.0.0:%d", serverPort))
 	server.Spec.Classification = &v1alpha1.Classification{Level: "Internal", Owner: "e2e", Categories: []string{"Nothing"}}
 	server.Spec.Verification = &v1alpha1.Verification{Interval: "10s"}
+	server.Spec.Tools = &v1alpha1.Tools{Forbidden: []string{"file", "environment"}}
 	c.create(t, server)
 	c.ready(t, server)
+	c.pin(t, server)
 	t.Logf("nothing fails after %s", c.failing(t, server))
 	found := &v1alpha1.MCPServer{}
 	must(t, c.Get(t.Context(), client.ObjectKeyFromObject(server), found))
@@ -73,6 +76,59 @@ func TestE2ESabotage(t *testing.T) {
 		broken := c.failing(t, server, "ENC-6")
 		change(t, c, server, func(s *v1alpha1.MCPServer) { s.Spec.Env = nil })
 		t.Logf("ENC-6 failed after %s, and healed after %s", broken.Round(100*time.Millisecond), c.failing(t, server).Round(100*time.Millisecond))
+	})
+	t.Run("a tool becomes another", func(t *testing.T) {
+		arguments := server.Spec.Args
+		change(t, c, server, func(s *v1alpha1.MCPServer) { s.Spec.Args = append(slices.Clone(arguments), "--echo-says=poison") })
+		broken := c.failing(t, server, "PERM-4")
+		change(t, c, server, func(s *v1alpha1.MCPServer) { s.Spec.Args = arguments })
+		t.Logf("PERM-4 failed after %s, and healed after %s", broken.Round(100*time.Millisecond), c.failing(t, server).Round(100*time.Millisecond))
+	})
+}
+
+// pin approves all that a server offers, and has it enforced.
+func (c *cluster) pin(t *testing.T, server *v1alpha1.MCPServer) {
+	t.Helper()
+	var pins []v1alpha1.Pin
+	eventually(t, "what the server offers is known", 2*time.Minute, func(ctx context.Context) error {
+		kept := &corev1.ConfigMap{}
+		if err := c.Get(ctx, client.ObjectKey{Namespace: server.Namespace, Name: inventory.ConfigMapName(server.Name)}, kept); err != nil {
+			return err
+		}
+		document, err := inventory.ParseDocument(kept.Data[inventory.DocumentKey])
+		pins = nil
+		for _, f := range document.Judge(nil) {
+			if f.Kind.Pinnable() {
+				pins = append(pins, v1alpha1.Pin{Kind: v1alpha1.DefinitionKind(f.Kind), Name: f.Name, SHA256: f.SHA256})
+			}
+		}
+		return err
+	})
+	change(t, c, server, func(s *v1alpha1.MCPServer) {
+		if s.Spec.Tools == nil {
+			s.Spec.Tools = &v1alpha1.Tools{}
+		}
+		s.Spec.Tools.Pinning, s.Spec.Tools.Pins = v1alpha1.PinningEnforce, pins
+	})
+	c.pinned(t, server, metav1.ConditionTrue)
+}
+
+// pinned waits until the condition DefinitionsPinned of a server is about its newest spec and has the status.
+func (c *cluster) pinned(t *testing.T, server *v1alpha1.MCPServer, want metav1.ConditionStatus) time.Duration {
+	t.Helper()
+	return eventually(t, "the definitions are pinned: "+string(want), 2*time.Minute, func(ctx context.Context) error {
+		found := &v1alpha1.MCPServer{}
+		if err := c.Get(ctx, client.ObjectKeyFromObject(server), found); err != nil {
+			return err
+		}
+		for _, kind := range []string{v1alpha1.ConditionDefinitionsPinned, v1alpha1.ConditionConfigurationInForce} {
+			condition := meta.FindStatusCondition(found.Status.Conditions, kind)
+			if condition == nil || condition.ObservedGeneration != found.Generation ||
+				kind == v1alpha1.ConditionDefinitionsPinned && condition.Status != want || kind != v1alpha1.ConditionDefinitionsPinned && condition.Status != metav1.ConditionTrue {
+				return fmt.Errorf("%s", conditions(found.Status.Conditions))
+			}
+		}
+		return nil
 	})
 }
 

@@ -26,20 +26,24 @@ import (
 type server struct {
 	boot     string
 	requests atomic.Int64
+	// says is the description of the tool echo.
+	says atomic.Pointer[string]
 }
 
 func main() {
 	address := flag.String("address", "127.0.0.1:8080", "address to listen on")
 	ignore := flag.Bool("ignore-sigterm", false, "go on after SIGTERM, until killed")
 	stateless := flag.Bool("stateless", true, "no sessions")
+	says := flag.String("echo-says", "says the same", "the description of the tool echo, which the tool become changes")
 	flag.Parse()
-	if err := run(*address, *ignore, *stateless); err != nil {
+	if err := run(*address, *ignore, *stateless, *says); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(address string, ignore, stateless bool) error {
+func run(address string, ignore, stateless bool, says string) error {
 	s := &server{boot: rand.Text()}
+	s.says.Store(&says)
 	// The MCP handler checks Host for local addresses itself; the gate's requests are of that kind.
 	handler := mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return s.mcp() },
 		&mcp.StreamableHTTPOptions{Stateless: stateless})
@@ -86,8 +90,12 @@ type target struct {
 
 func (s *server) mcp() *mcp.Server {
 	m := mcp.NewServer(&mcp.Implementation{Name: "e2e", Version: "1"}, nil)
-	add(m, "echo", "says the same", func(_ context.Context, _ *mcp.CallToolRequest, in words) (string, error) {
+	add(m, "echo", *s.says.Load(), func(_ context.Context, _ *mcp.CallToolRequest, in words) (string, error) {
 		return in.Text, nil
+	})
+	add(m, "become", "changes what the tool echo says of itself", func(_ context.Context, _ *mcp.CallToolRequest, in words) (string, error) {
+		s.says.Store(&in.Text)
+		return "done", nil
 	})
 	add(m, "boot", "names this process", func(context.Context, *mcp.CallToolRequest, nothing) (string, error) {
 		return s.boot, nil
