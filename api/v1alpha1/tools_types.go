@@ -70,7 +70,7 @@ type Pin struct {
 	// +required
 	Name string `json:"name,omitempty"`
 	// sha256 is the hex SHA-256 of the definition in its canonical form (RFC 8785), with everything in it.
-	// +kubebuilder:validation:MinLength=64
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Pattern=`^[0-9a-f]{64}$`
 	// +required

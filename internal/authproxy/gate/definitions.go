@@ -185,8 +185,12 @@ func (x *exchange) await() *listing.Listed {
 // approve refuses what is about a definition that is in quarantine. Where pins are enforced nothing goes to a server process
 // that the gate has not listed.
 func (x *exchange) approve() *message.Error {
+	grants, now := x.principal.Grants(x.config), x.record.Time
 	if !x.config.Tools.Enforced() {
-		return x.fits(x.principal.Grants(x.config))
+		return x.fits(grants)
+	}
+	if !grants.Live(now) {
+		return nil // who may do nothing is about to be told that
 	}
 	if x.listed, _ = x.gate.lister.Current(); x.listed == nil {
 		if x.listed = x.await(); x.listed == nil {
@@ -196,7 +200,6 @@ func (x *exchange) approve() *message.Error {
 	if x.message == nil {
 		return nil
 	}
-	grants, now := x.principal.Grants(x.config), x.record.Time
 	for _, target := range x.message.Targets {
 		kind, may := inventory.Kind(""), false
 		switch target.Kind {
@@ -235,7 +238,10 @@ func (x *exchange) fits(grants *decision.Grants) *message.Error {
 // call sends the request to the server: where pins are enforced to the process that was listed, and to no other. When another
 // listens in its place, the request waits for the listing of that one, and is judged again.
 func (x *exchange) call(ctx context.Context, request upstream.Request) (*upstream.Answer, error) {
-	if x.listed == nil {
+	switch {
+	case x.listed == nil && x.config.Tools.Enforced():
+		return nil, errNotListed
+	case x.listed == nil:
 		return x.gate.client.Do(ctx, request)
 	}
 	answer, err := x.listed.Client.Do(ctx, request)

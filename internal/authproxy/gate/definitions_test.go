@@ -309,6 +309,9 @@ func TestReadyOnceListed(t *testing.T) {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
+	if status, _, _ := do(t, never.keyed(never.bobKey), never.post(legacyCall)); status != http.StatusForbidden {
+		t.Errorf("who may do nothing is told %d", status)
+	}
 	if status, _, _ := do(t, never.keyed(never.aliceKey), never.post(legacyCall).WithContext(ctx)); status != http.StatusServiceUnavailable || len(o.calls()) > 0 {
 		t.Errorf("%d, called %q", status, o.calls())
 	}
