@@ -40,13 +40,15 @@ type MCPServer struct {
 }
 
 // MCPServerSpec is what runs and the posture that it must have.
+//
+// +kubebuilder:validation:XValidation:rule="self.transport.type != 'Stdio' || has(self.command)",message="command must be set with transport.type Stdio: it is what the gate's helper in the server's container starts"
 type MCPServerSpec struct {
 	// image is the server's container image, by digest: registry/name@sha256:… . A tag may stand before the digest.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	// +required
 	Image string `json:"image,omitempty"`
-	// command replaces the image's entrypoint.
+	// command replaces the image's entrypoint. With transport.type Stdio it is required: it is what a child process runs.
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MaxLength=4096
@@ -167,58 +169,6 @@ type ConfigMapKeyRef struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +required
 	Key string `json:"key,omitempty"`
-}
-
-// TransportType is a kind of transport between gate and server.
-// +kubebuilder:validation:Enum=StreamableHTTP
-type TransportType string
-
-// TransportStreamableHTTP is MCP's Streamable HTTP transport on the pod's loopback address.
-const TransportStreamableHTTP TransportType = "StreamableHTTP"
-
-// SessionMode says whether the server keeps state between the requests of a session.
-// +kubebuilder:validation:Enum=Stateless;Stateful
-type SessionMode string
-
-// The session modes.
-const (
-	// SessionsStateless: any replica may answer any request.
-	SessionsStateless SessionMode = "Stateless"
-	// SessionsStateful: a session lives in one pod; the Service keeps a client at one replica.
-	SessionsStateful SessionMode = "Stateful"
-)
-
-// ProtocolRevision is a revision of the MCP specification.
-// +kubebuilder:validation:Enum="2025-06-18";"2025-11-25";"2026-07-28"
-type ProtocolRevision string
-
-// Transport is how the gate talks to the server.
-type Transport struct {
-	// type of the transport.
-	// +unionDiscriminator
-	// +required
-	Type TransportType `json:"type,omitempty"`
-	// port that the server listens on, at 127.0.0.1. The gate's own ports, 15443 to 15445, cannot be used.
-	// +kubebuilder:validation:Minimum=1
-	// +kubebuilder:validation:Maximum=65535
-	// +required
-	Port int32 `json:"port,omitempty"`
-	// path of the server's MCP endpoint, which is also the path that clients use.
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=256
-	// +kubebuilder:validation:Pattern=`^/[A-Za-z0-9._~/-]*$`
-	// +kubebuilder:validation:XValidation:rule="!self.contains('//') && !self.split('/').exists(p, p == '.' || p == '..')",message="transport.path must not contain empty, '.' or '..' segments"
-	// +kubebuilder:default=/mcp
-	// +optional
-	Path string `json:"path,omitempty"`
-	// sessions says whether the server keeps state between the requests of a session.
-	// +kubebuilder:default=Stateful
-	// +optional
-	Sessions SessionMode `json:"sessions,omitempty"`
-	// minRevision is the lowest revision of the MCP specification that clients may speak.
-	// +kubebuilder:default="2025-06-18"
-	// +optional
-	MinRevision ProtocolRevision `json:"minRevision,omitempty"`
 }
 
 // Endpoint is how clients address the server, where that differs from its Service.

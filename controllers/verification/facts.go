@@ -184,7 +184,7 @@ func (o *observed) detours() []string {
 			say("has the ephemeral container %s", c.Name)
 		}
 		for _, c := range slices.Concat(spec.InitContainers, spec.Containers) {
-			if c.Name != manifests.ServerContainer && c.Name != manifests.GateContainer {
+			if c.Name != manifests.ServerContainer && c.Name != manifests.GateContainer && (c.Name != manifests.InstallContainer || o.server.Spec.Transport.Type != v1alpha1.TransportStdio) {
 				say("has the container %s, which no MCPServer names", c.Name)
 			}
 			if slices.ContainsFunc(c.Ports, func(p corev1.ContainerPort) bool { return p.HostPort != 0 }) {

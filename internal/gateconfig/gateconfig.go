@@ -77,7 +77,7 @@ type Config struct {
 	Server Object `json:"server"`
 	// Endpoint is what callers may address.
 	Endpoint Endpoint `json:"endpoint"`
-	// Upstream is the server behind the gate, on the loopback address of the pod.
+	// Upstream is the server behind the gate, in the same pod.
 	Upstream Upstream `json:"upstream"`
 	// Limits bound one request.
 	Limits Limits `json:"limits"`
@@ -117,9 +117,12 @@ type Endpoint struct {
 	Origins []string `json:"origins,omitempty"`
 }
 
-// Upstream is the server's own listener on 127.0.0.1.
+// Upstream is the server's own listener: a port on 127.0.0.1, or a Unix socket.
 type Upstream struct {
-	Port     int32    `json:"port"`
+	Port int32 `json:"port,omitempty"`
+	// Socket is StdioSocket for a server behind "authproxy stdio", and empty for one with a port. Only on a socket, which nobody
+	// else can put a listener on or connect to, is the server told who calls.
+	Socket   string   `json:"socket,omitempty"`
 	Path     string   `json:"path"`
 	Sessions Sessions `json:"sessions"`
 	// MinRevision is the lowest accepted revision of the protocol.

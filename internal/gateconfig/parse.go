@@ -166,7 +166,12 @@ func (e *Endpoint) validate() error {
 }
 
 func (u *Upstream) validate() error {
-	if u.Port < 1 || u.Port > 65535 {
+	switch {
+	case u.Socket != "" && u.Socket != StdioSocket:
+		return errors.New("upstream.socket: not the socket of a Stdio server")
+	case u.Socket != "" && u.Port != 0:
+		return errors.New("upstream.port: set beside upstream.socket")
+	case u.Socket == "" && (u.Port < 1 || u.Port > 65535):
 		return errors.New("upstream.port: not a port")
 	}
 	if u.Port == GatePort || u.Port == StatusPort || u.Port == ProbePort {

@@ -139,6 +139,8 @@ func TestParseRefusesWhatCannotBeObeyed(t *testing.T) {
 		"endpoint.origins[0]:":                             func(c *gateconfig.Config) { c.Endpoint.Origins[0] = "*" },
 		"upstream.port: not":                               func(c *gateconfig.Config) { c.Upstream.Port = 65536 },
 		"upstream.port: one":                               func(c *gateconfig.Config) { c.Upstream.Port = gateconfig.GatePort },
+		"upstream.socket:":                                 func(c *gateconfig.Config) { c.Upstream.Port, c.Upstream.Socket = 0, "/run/other.sock" },
+		"upstream.port: set":                               func(c *gateconfig.Config) { c.Upstream.Socket = gateconfig.StdioSocket },
 		"upstream.path:":                                   func(c *gateconfig.Config) { c.Upstream.Path = "/mcp?admin=1" },
 		"upstream.sessions:":                               func(c *gateconfig.Config) { c.Upstream.Sessions = "" },
 		"upstream.minRevision:":                            func(c *gateconfig.Config) { c.Upstream.MinRevision = "2024-11-05" },

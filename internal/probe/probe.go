@@ -23,7 +23,7 @@ import (
 type Target struct {
 	// Pod names it in results.
 	Pod string
-	// Address is the pod's IP, GatePort the gate's port there and ServerPort the server's.
+	// Address is the pod's IP, GatePort the gate's port there and ServerPort the server's; 0 for a server that has none.
 	Address              string
 	GatePort, ServerPort int
 	// ServerName is the name that the certificate must carry, Host the Host header that is served, Path the MCP endpoint.

@@ -182,6 +182,8 @@ func TestGateHolds(t *testing.T) {
 			target := f.target(t, f.start(t, upstream.Listener.Addr().String(), change))
 			if name == "newest revision" {
 				target.Revision = "2026-07-28"
+				// As of a Stdio server, which has none.
+				target.ServerPort = 0
 			}
 			// The second time the gate throttles failed logins.
 			results := append(probe.Run(t.Context(), target), probe.Run(t.Context(), target)...)

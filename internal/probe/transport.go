@@ -119,10 +119,14 @@ func (r *run) certificate(ctx context.Context) {
 // detours tries the ports at which nobody should answer. The gate answered from the same place: that is the positive
 // control.
 func (r *run) detours(ctx context.Context) {
-	ports := []struct {
+	type port struct {
 		name string
 		port int
-	}{{"the server's own port", r.ServerPort}, {"a port that nothing is at", r.canary()}}
+	}
+	ports := []port{{"a port that nothing is at", r.canary()}}
+	if r.ServerPort != 0 {
+		ports = append(ports, port{"the server's own port", r.ServerPort})
+	}
 	found := make([]posture.Probe, len(ports))
 	var all sync.WaitGroup
 	for i, p := range ports {

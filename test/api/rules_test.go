@@ -167,10 +167,32 @@ var rules = []struct {
 	{"path with a query", "server", `spec: {transport: {path: '/mcp?x=1'}}`, []string{
 		`spec.transport.path: Invalid value: "/mcp?x=1": spec.transport.path in body should match '^/[A-Za-z0-9._~/-]*$'`,
 	}},
-	{"transport of another type", "server", `spec: {transport: {type: Stdio}}`, []string{
+	{"transport of another type", "server", `spec: {transport: {type: SSE}}`, []string{
 		`<nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation`,
-		`spec.transport.type: Unsupported value: "Stdio": supported values: "StreamableHTTP"`,
+		`spec.transport.type: Unsupported value: "SSE": supported values: "StreamableHTTP", "Stdio"`,
 	}},
+	{"HTTP without a port", "server", `spec: {transport: {port: null}}`, []string{
+		`spec.transport: Invalid value: transport.port must be set with type StreamableHTTP, and only then: a Stdio server listens on no port`,
+	}},
+	{"HTTP with children", "server", `spec: {transport: {stdio: {maxChildren: 2}}}`, []string{
+		`spec.transport: Invalid value: transport.stdio must not be set with type StreamableHTTP: it is about the children of a Stdio server`,
+	}},
+	{"stdio with a port", "server", `spec: {command: [/server], transport: {type: Stdio, path: null}}`, []string{
+		`spec.transport: Invalid value: transport.port must be set with type StreamableHTTP, and only then: a Stdio server listens on no port`,
+	}},
+	{"stdio with a path", "server", `spec: {command: [/server], transport: {type: Stdio, port: null, path: /mcp}}`, []string{
+		`spec.transport: Invalid value: transport.path must not be set with type Stdio: clients use /mcp, or the path of endpoint.url`,
+	}},
+	{"stdio without a command", "server", `spec: {command: null, transport: {type: Stdio, port: null, path: null}}`, []string{
+		`spec: Invalid value: command must be set with transport.type Stdio: it is what the gate's helper in the server's container starts`,
+	}},
+	{"stdio that is idle too soon", "server", `spec: {command: [/server], transport: {type: Stdio, port: null, path: null, stdio: {idleTimeout: 1s}}}`, []string{
+		`spec.transport.stdio.idleTimeout: Invalid value: "1s": transport.stdio.idleTimeout must be between 10s and 24h, in h, m and s`,
+	}},
+	{"stdio with hardly any memory", "server", `spec: {command: [/server], transport: {type: Stdio, port: null, path: null, stdio: {childMemory: 64Ki}}}`, []string{
+		`spec.transport.stdio.childMemory: Invalid value: "64Ki": transport.stdio.childMemory must be a quantity between 1Mi and 64Gi`,
+	}},
+	{"stdio", "server", `spec: {command: [/server], transport: {type: Stdio, port: null, path: null, stdio: {children: Shared}}}`, nil},
 	{"unknown field", "server", `spec: {hostNetwork: true}`, []string{
 		`MCPServer in version "v1alpha1" cannot be handled as a MCPServer: strict decoding error: unknown field "spec.hostNetwork"`,
 	}},

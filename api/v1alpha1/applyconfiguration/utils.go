@@ -138,6 +138,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ServerSelectionApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ServiceAccountSubject"):
 		return &apiv1alpha1.ServiceAccountSubjectApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Stdio"):
+		return &apiv1alpha1.StdioApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Subject"):
 		return &apiv1alpha1.SubjectApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("TLS"):

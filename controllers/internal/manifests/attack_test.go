@@ -19,6 +19,7 @@ import (
 	psa "k8s.io/pod-security-admission/api"
 	psapolicy "k8s.io/pod-security-admission/policy"
 
+	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/controllers/internal/access"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 )
@@ -97,7 +98,11 @@ func (w witness) pod() *core.PodSpec { return &w.deployment.Spec.Template.Spec }
 // gateIsThere: one gate, one server, nothing else.
 func (w witness) gateIsThere() {
 	pod := w.pod()
-	if len(pod.InitContainers) != 1 || len(pod.Containers) != 1 || len(pod.EphemeralContainers) != 0 {
+	expected := 1
+	if w.stdio() {
+		expected = 2
+	}
+	if len(pod.InitContainers) != expected || len(pod.Containers) != 1 || len(pod.EphemeralContainers) != 0 {
 		w.errorf("there are containers beside the gate and the server")
 		return
 	}
@@ -151,12 +156,64 @@ func (w witness) serverSeesNothingOfTheGate() {
 		}
 	}
 	for _, m := range w.pod().InitContainers[0].VolumeMounts {
-		if m.Name != gateVolume && m.Name != gateRunVolume {
+		if m.Name != gateVolume && m.Name != gateRunVolume && (m.Name != stdioSocketVolume || !m.ReadOnly || !w.stdio()) {
 			w.errorf("the gate mounts %s", m.Name)
 		}
 	}
+	w.childrenAreBehindASocket(volumes)
 	if len(w.pod().Containers[0].EnvFrom) != 0 || w.pod().ShareProcessNamespace != nil {
 		w.errorf("the server shares more than it should")
+	}
+}
+
+func (w witness) stdio() bool { return w.p.Server.Spec.Transport.Type == v1alpha1.TransportStdio }
+
+// childrenAreBehindASocket: a Stdio server runs as children of the binary that only the gate's image brings, and which its own
+// container cannot change; nobody but this container and the gate's has the socket, and the gate dials nothing else.
+func (w witness) childrenAreBehindASocket(volumes map[string]core.Volume) {
+	config, err := GateConfig(w.p.Server, "", access.Result{}, gateconfig.Status{}, nil)
+	if err != nil {
+		w.errorf("no configuration: %v", err)
+		return
+	}
+	server := w.pod().Containers[0]
+	if !w.stdio() {
+		if config.Upstream.Socket != "" || config.Upstream.Port != w.p.Server.Spec.Transport.Port || volumes[stdioSocketVolume].Name != "" || volumes[stdioBinVolume].Name != "" {
+			w.errorf("a server with a port has parts of one without")
+		}
+		return
+	}
+	if config.Upstream.Socket != gateconfig.StdioSocket || config.Upstream.Port != 0 {
+		w.errorf("the gate dials something else than the socket")
+	}
+	i := slices.Index(server.Command, "--")
+	if i < 2 || server.Command[0] != gateconfig.InstalledBinary || server.Command[1] != "stdio" ||
+		!slices.Equal(server.Command[i+1:], w.p.Server.Spec.Command) || !slices.Equal(server.Args, w.p.Server.Spec.Args) {
+		w.errorf("the server's container runs %q %q", server.Command, server.Args)
+	}
+	mounts := map[string]string{}
+	for _, c := range slices.Concat(w.pod().InitContainers, w.pod().Containers) {
+		for _, m := range c.VolumeMounts {
+			if m.Name == stdioBinVolume || m.Name == stdioSocketVolume {
+				mounts[c.Name+" "+m.Name] = fmt.Sprintf("%s %t", m.MountPath, m.ReadOnly)
+			}
+		}
+	}
+	if diff := cmp.Diff(map[string]string{
+		InstallContainer + " " + stdioBinVolume:   gateconfig.InstallDirectory + " false",
+		ServerContainer + " " + stdioBinVolume:    gateconfig.InstallDirectory + " true",
+		ServerContainer + " " + stdioSocketVolume: gateconfig.StdioDirectory + " false",
+		GateContainer + " " + stdioSocketVolume:   gateconfig.StdioDirectory + " true",
+	}, mounts); diff != "" {
+		w.errorf("the mounts of binary and socket (-want +got):\n%s", diff)
+	}
+	for _, name := range []string{stdioBinVolume, stdioSocketVolume} {
+		if v := volumes[name]; v.EmptyDir == nil || v.EmptyDir.Medium != core.StorageMediumMemory {
+			w.errorf("volume %s is not in memory", name)
+		}
+	}
+	if install := w.pod().InitContainers[1]; install.Name != InstallContainer || install.Image != testImage || install.RestartPolicy != nil {
+		w.errorf("the binary does not come from the gate's image")
 	}
 }
 

@@ -83,9 +83,10 @@ func podTemplate(p Params) (*corev1.PodTemplateSpecApplyConfiguration, error) {
 		WithEnableServiceLinks(false).
 		WithTerminationGracePeriodSeconds(gateconfig.GraceSeconds).
 		WithSecurityContext(podSecurityContext(p.Server)).
-		WithInitContainers(gateContainer(p)).
+		WithInitContainers(initContainers(p)...).
 		WithContainers(server).
 		WithVolumes(gateVolumes(p)...).
+		WithVolumes(stdioVolumes(p.Server)...).
 		WithVolumes(secretVolumes(p)...).
 		WithVolumes(tokenVolumes(p)...).
 		WithVolumes(volumes...)
@@ -99,6 +100,14 @@ func podTemplate(p Params) (*corev1.PodTemplateSpecApplyConfiguration, error) {
 		template.WithAnnotations(settings.Annotations)
 	}
 	return template, nil
+}
+
+func initContainers(p Params) []*corev1.ContainerApplyConfiguration {
+	gate := gateContainer(p)
+	if stdio(p.Server) {
+		return []*corev1.ContainerApplyConfiguration{gate, installContainer(p)}
+	}
+	return []*corev1.ContainerApplyConfiguration{gate}
 }
 
 func podSettings(s *v1alpha1.MCPServer) v1alpha1.PodSettings {
@@ -185,7 +194,11 @@ func inputs(p Params) (string, error) {
 		}
 	}
 	var transport v1alpha1.Transport
-	if isLowPort(spec.Transport.Port) {
+	switch {
+	case stdio(p.Server):
+		children := stdioSpec(p.Server)
+		transport = v1alpha1.Transport{Type: v1alpha1.TransportStdio, Sessions: sessions(p.Server), Stdio: &children}
+	case isLowPort(spec.Transport.Port):
 		transport.Port = spec.Transport.Port
 	}
 	content, err := json.Marshal(v1alpha1.MCPServerSpec{

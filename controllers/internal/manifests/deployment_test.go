@@ -18,7 +18,7 @@ import (
 )
 
 func TestDeployment(t *testing.T) {
-	golden(t, "deployment", []string{"minimal", "everything", "kubernetes-access", "own-serviceaccount", "secrets", "suspended", "stateful"},
+	golden(t, "deployment", []string{"minimal", "everything", "kubernetes-access", "own-serviceaccount", "secrets", "suspended", "stateful", "stdio"},
 		func(c Children) any { return c.Deployment })
 }
 
@@ -47,6 +47,10 @@ func TestInputs(t *testing.T) {
 		"label":           func(p *Params) { p.Server.Spec.Pod.Labels["team"] = "b" },
 		"access":          func(p *Params) { p.Server.Spec.KubernetesAccess = nil },
 		"low port":        func(p *Params) { p.Server.Spec.Transport.Port = 81 },
+		"transport": func(p *Params) {
+			p.Server.Spec.Transport.Type = v1alpha1.TransportStdio
+			p.Server.Spec.Transport.Port, p.Server.Spec.Transport.Path, p.Server.Spec.Pod.Probes = 0, "", nil
+		},
 	} {
 		if of(change) == before {
 			t.Errorf("%s: the hash stays the same", name)

@@ -27,7 +27,7 @@ const (
 // gateContainer is the gate as a native sidecar: an init container that goes on running. It starts before the server and
 // ends after it. It is ready when the server answers.
 func gateContainer(p Params) *corev1.ContainerApplyConfiguration {
-	return corev1.Container().
+	c := corev1.Container().
 		WithName(GateContainer).
 		WithImage(p.GateImage).
 		WithImagePullPolicy(core.PullIfNotPresent).
@@ -60,6 +60,11 @@ func gateContainer(p Params) *corev1.ContainerApplyConfiguration {
 			corev1.VolumeMount().WithName(gateVolume).WithMountPath(gateconfig.Directory).WithReadOnly(true),
 			corev1.VolumeMount().WithName(gateRunVolume).WithMountPath(gateconfig.RunDirectory),
 		)
+	if stdio(p.Server) {
+		// Connecting to a socket writes nothing to its folder.
+		c.WithVolumeMounts(corev1.VolumeMount().WithName(stdioSocketVolume).WithMountPath(gateconfig.StdioDirectory).WithReadOnly(true))
+	}
+	return c
 }
 
 func gateProbe(path string) *corev1.ProbeApplyConfiguration {

@@ -40,12 +40,7 @@ func GateConfig(server *v1alpha1.MCPServer, clusterDomain string, who access.Res
 			Hosts:   endpointHosts(server, clusterDomain),
 			Origins: origins(server),
 		},
-		Upstream: gateconfig.Upstream{
-			Port:        server.Spec.Transport.Port,
-			Path:        transportPath(server),
-			Sessions:    gateconfig.Sessions(sessions(server)),
-			MinRevision: minRevision(server),
-		},
+		Upstream:       upstream(server),
 		Limits:         gateconfig.Limits{RequestBytes: bytes.Value(), Depth: depth(server), PerClient: perClient(server)},
 		Authentication: authentication,
 		Authorities:    who.Authorities,
@@ -55,6 +50,19 @@ func GateConfig(server *v1alpha1.MCPServer, clusterDomain string, who access.Res
 		Tools:          Tools(server),
 		Policy:         rules,
 	}, nil
+}
+
+func upstream(server *v1alpha1.MCPServer) gateconfig.Upstream {
+	u := gateconfig.Upstream{
+		Port:        server.Spec.Transport.Port,
+		Path:        transportPath(server),
+		Sessions:    gateconfig.Sessions(sessions(server)),
+		MinRevision: minRevision(server),
+	}
+	if stdio(server) {
+		u.Port, u.Socket = 0, gateconfig.StdioSocket
+	}
+	return u
 }
 
 // Seal makes the document of a configuration, and refuses one that a gate would not obey: a gate that is given such a

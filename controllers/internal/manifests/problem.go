@@ -14,6 +14,7 @@ const (
 	ReasonNameReserved             = "NameReserved"
 	ReasonNameInvalid              = "NameInvalid"
 	ReasonPortConflict             = "PortConflict"
+	ReasonTransportInvalid         = "TransportInvalid"
 	ReasonEndpointInvalid          = "EndpointInvalid"
 	ReasonTokensInvalid            = "TokensInvalid"
 	ReasonCertificateInvalid       = "CertificateInvalid"

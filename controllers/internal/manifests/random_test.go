@@ -114,6 +114,22 @@ func (d dice) resources() core.ResourceRequirements {
 }
 
 func (d dice) transport() v1alpha1.Transport {
+	if d.one(4) {
+		return v1alpha1.Transport{
+			Type:     v1alpha1.TransportStdio,
+			Port:     mostly(d, []int32{0}, 8080),
+			Path:     mostly(d, []string{""}, "/mcp"),
+			Sessions: mostly(d, []v1alpha1.SessionMode{"", v1alpha1.SessionsStateful, v1alpha1.SessionsStateless}),
+			Stdio: maybe(d, func() v1alpha1.Stdio {
+				return v1alpha1.Stdio{
+					Children:    mostly(d, []v1alpha1.StdioChildren{"", v1alpha1.StdioPerPrincipal, v1alpha1.StdioShared}, "Nobody"),
+					MaxChildren: mostly(d, []int32{0, 1, 256}, -1, 257),
+					IdleTimeout: mostly(d, []string{"", "10s", "1h"}, "x", "9s", "25h", "-1m"),
+					ChildMemory: mostly(d, []string{"", "64Mi"}, "x", "1", "1Ti"),
+				}
+			}),
+		}
+	}
 	return v1alpha1.Transport{
 		Type:     v1alpha1.TransportStreamableHTTP,
 		Port:     mostly(d, []int32{1, 80, 443, 8080, 15442, 65535}, gateconfig.GatePort, gateconfig.StatusPort, gateconfig.ProbePort, 0, -1, 70000),

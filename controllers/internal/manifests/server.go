@@ -47,6 +47,9 @@ func serverContainer(p Params) (*corev1.ContainerApplyConfiguration, error) {
 		// The gate drains meanwhile: see docs/shutdown.md.
 		WithLifecycle(corev1.Lifecycle().WithPreStop(
 			corev1.LifecycleHandler().WithSleep(corev1.SleepAction().WithSeconds(gateconfig.DrainSeconds))))
+	if stdio(p.Server) {
+		wrap(c, p.Server)
+	}
 	return c, probes(c, podSettings(p.Server).Probes)
 }
 

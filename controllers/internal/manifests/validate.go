@@ -80,6 +80,18 @@ func (f *finder) image() {
 }
 
 func (f *finder) transport() {
+	switch f.server.Spec.Transport.Type {
+	case v1alpha1.TransportStdio:
+		f.stdio()
+		return
+	case v1alpha1.TransportStreamableHTTP:
+	default:
+		f.add(ReasonTransportInvalid, "spec.transport.type", "%q is unknown; write StreamableHTTP or Stdio", f.server.Spec.Transport.Type)
+		return
+	}
+	if f.server.Spec.Transport.Stdio != nil {
+		f.add(ReasonTransportInvalid, "spec.transport.stdio", "it is about the children of a Stdio server; remove it, or set spec.transport.type to Stdio")
+	}
 	switch port := f.server.Spec.Transport.Port; {
 	case port < 1 || port > 65535:
 		f.add(ReasonPortConflict, "spec.transport.port", "%d is not a port; choose one from 1 to 65535", port)

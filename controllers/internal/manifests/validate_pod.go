@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 )
 
 var userEnvName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
@@ -186,6 +187,8 @@ func (f *finder) volumeMounts(mounts []v1alpha1.VolumeMount, volumes map[string]
 			f.add(ReasonMountPathInvalid, field, "it must be an absolute path below the root, without ':' and '..'")
 		case within(clean, "/var/run/secrets") || within(clean, "/run/secrets"):
 			f.add(ReasonMountPathInvalid, field, "tokens and spec.secrets live below /var/run/secrets; mount it elsewhere")
+		case slices.ContainsFunc([]string{gateconfig.InstallDirectory, gateconfig.StdioDirectory}, func(own string) bool { return within(clean, own) || within(clean, "/var"+own) }):
+			f.add(ReasonMountPathInvalid, field, "the operator uses it; mount it elsewhere")
 		case within(clean, "/proc") || within(clean, "/sys") || within(clean, "/dev"):
 			f.add(ReasonMountPathInvalid, field, "the container runtime owns %s; mount it elsewhere", clean)
 		case paths[clean]:
@@ -269,6 +272,8 @@ func (f *finder) probeHost(field, host string) {
 
 func (f *finder) probePort(field string, port intstr.IntOrString) {
 	switch {
+	case stdio(f.server):
+		f.add(ReasonProbeInvalid, field, "a Stdio server listens on no port; use exec, or remove the probe: the gate checks the server by itself")
 	case port.Type != intstr.Int:
 		f.add(ReasonProbeInvalid, field, "the server's container has no named ports; write a number")
 	case port.IntVal < 1 || port.IntVal > 65535:

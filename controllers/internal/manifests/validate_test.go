@@ -43,8 +43,24 @@ func TestValidate(t *testing.T) {
 			"spec.transport.port: 15444 is the gate's own port; have the server listen on another, outside 15443 to 15445"},
 		"path with a slash at its end": {func(s *v1alpha1.MCPServer) { s.Spec.Transport.Path = "/mcp/" }, ReasonEndpointInvalid,
 			"spec.transport.path: \"/mcp/\" has an empty, '.' or '..' segment, or a character that URLs encode; write a plain path such as /mcp, without a slash at its end"},
-		"endpoint with a query": {func(s *v1alpha1.MCPServer) { s.Spec.Endpoint = &v1alpha1.Endpoint{URL: "https://a.example/?x"} }, ReasonEndpointInvalid, ""},
-		"endpoint host":         {func(s *v1alpha1.MCPServer) { s.Spec.Endpoint = &v1alpha1.Endpoint{Hosts: []string{"a.example:99999"}} }, ReasonEndpointInvalid, ""},
+		"stdio without a command": {stdioOf(func(s *v1alpha1.MCPServer) { s.Spec.Command = nil }), ReasonTransportInvalid,
+			"spec.command: it is empty; with transport.type Stdio, write the command that a child process runs"},
+		"stdio with a port":           {stdioOf(func(s *v1alpha1.MCPServer) { s.Spec.Transport.Port = 8080 }), ReasonTransportInvalid, ""},
+		"stdio with a path":           {stdioOf(func(s *v1alpha1.MCPServer) { s.Spec.Transport.Path = "/mcp" }), ReasonTransportInvalid, ""},
+		"stdio for nobody":            {stdioOf(func(s *v1alpha1.MCPServer) { s.Spec.Transport.Stdio.Children = "Nobody" }), ReasonTransportInvalid, ""},
+		"stdio with too many":         {stdioOf(func(s *v1alpha1.MCPServer) { s.Spec.Transport.Stdio.MaxChildren = 257 }), ReasonTransportInvalid, ""},
+		"stdio that is idle too soon": {stdioOf(func(s *v1alpha1.MCPServer) { s.Spec.Transport.Stdio.IdleTimeout = "1s" }), ReasonTransportInvalid, ""},
+		"stdio without memory":        {stdioOf(func(s *v1alpha1.MCPServer) { s.Spec.Transport.Stdio.ChildMemory = "1" }), ReasonTransportInvalid, ""},
+		"stdio with a probe of a port": {stdioOf(func(s *v1alpha1.MCPServer) {
+			s.Spec.Pod = &v1alpha1.PodSettings{Probes: &v1alpha1.Probes{Liveness: &core.Probe{ProbeHandler: core.ProbeHandler{TCPSocket: &core.TCPSocketAction{Port: intstr.FromInt32(9000)}}}}}
+		}), ReasonProbeInvalid, ""},
+		"mount over the socket": {func(s *v1alpha1.MCPServer) {
+			s.Spec.Pod = &v1alpha1.PodSettings{Volumes: []v1alpha1.Volume{tmp}, VolumeMounts: []v1alpha1.VolumeMount{{Name: "tmp", MountPath: "/run/bartizan-stdio"}}}
+		}, ReasonMountPathInvalid, ""},
+		"children without stdio":    {func(s *v1alpha1.MCPServer) { s.Spec.Transport.Stdio = &v1alpha1.Stdio{} }, ReasonTransportInvalid, ""},
+		"transport of another type": {func(s *v1alpha1.MCPServer) { s.Spec.Transport.Type = "SSE" }, ReasonTransportInvalid, ""},
+		"endpoint with a query":     {func(s *v1alpha1.MCPServer) { s.Spec.Endpoint = &v1alpha1.Endpoint{URL: "https://a.example/?x"} }, ReasonEndpointInvalid, ""},
+		"endpoint host":             {func(s *v1alpha1.MCPServer) { s.Spec.Endpoint = &v1alpha1.Endpoint{Hosts: []string{"a.example:99999"}} }, ReasonEndpointInvalid, ""},
 		"endpoint origin": {func(s *v1alpha1.MCPServer) {
 			s.Spec.Endpoint = &v1alpha1.Endpoint{Origins: []string{"https://a.example/"}}
 		}, ReasonEndpointInvalid, ""},
@@ -174,6 +190,15 @@ func TestValidateAccepts(t *testing.T) {
 	s.Spec.TLS.IssuerRef = &v1alpha1.IssuerRef{Group: "pca.example", Kind: "PrivateIssuer", Name: "x"}
 	if problems := Validate(s, Options{Issuers: []schema.GroupKind{{Group: "pca.example", Kind: "PrivateIssuer"}}}); len(problems) > 0 {
 		t.Errorf("an issuer that the operator knows to be namespaced: %v", problems)
+	}
+}
+
+// stdioOf makes a server a Stdio server, and changes it.
+func stdioOf(change func(*v1alpha1.MCPServer)) func(*v1alpha1.MCPServer) {
+	return func(s *v1alpha1.MCPServer) {
+		s.Spec.Command = []string{"/server"}
+		s.Spec.Transport = v1alpha1.Transport{Type: v1alpha1.TransportStdio, Stdio: &v1alpha1.Stdio{}}
+		change(s)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/bartizan-dev/bartizan/internal/authproxy/decision"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/token"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/upstream"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 	"github.com/bartizan-dev/bartizan/internal/inventory"
 	"github.com/bartizan-dev/bartizan/internal/policy"
@@ -155,8 +156,11 @@ func derive(c gateconfig.Config, pair tls.Certificate) (*Generation, error) {
 	return g, nil
 }
 
-// UpstreamAddress is where the server listens, on loopback.
+// UpstreamAddress is where the server listens: on loopback, or at a Unix socket.
 func (g *Generation) UpstreamAddress() string {
+	if g.Upstream.Socket != "" {
+		return upstream.SocketAddress(g.Upstream.Socket)
+	}
 	return net.JoinHostPort("127.0.0.1", fmt.Sprint(g.Upstream.Port))
 }
 

@@ -347,7 +347,7 @@ func (x *exchange) pass() {
 
 	request := upstream.Request{
 		Verb: x.r.Method, Address: x.gate.address(x.config), Path: x.config.Upstream.Path,
-		Headers: x.forward, SessionID: x.session.ID, LastEventID: x.lastEvent,
+		Principal: x.principal.Name(), Headers: x.forward, SessionID: x.session.ID, LastEventID: x.lastEvent,
 	}
 	request.TraceParent, request.TraceState = traceContext(x.r.Header)
 	if x.message != nil {

@@ -44,7 +44,7 @@ type Options struct {
 	Server          gateconfig.Object
 	// GateAddress, StatusAddress and ProbeAddress are where the gate listens.
 	GateAddress, StatusAddress, ProbeAddress string
-	// UpstreamAddress stands for the address that the configuration names; empty for that. It is loopback or refused.
+	// UpstreamAddress stands for the address that the configuration names; empty for that. It is loopback, a Unix socket, or refused.
 	UpstreamAddress string
 	// DrainSocket is the socket for the preStop hook; empty goes without. Beside it a file keeps the last line of the audit
 	// log for the next process in the pod.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // ErrNotListening says that nothing listens there.
@@ -40,8 +41,17 @@ func Process(port uint16) (string, error) {
 	return strings.Join(inodes, ","), nil
 }
 
-// ProcessAt is Process for an address "ip:port".
+// ProcessAt is Process for an address "ip:port", or for a Unix socket "unix:/path", which each process that listens there makes
+// anew.
 func ProcessAt(address string) (string, error) {
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		var stat syscall.Stat_t
+		if err := syscall.Lstat(path, &stat); err != nil || stat.Mode&syscall.S_IFMT != syscall.S_IFSOCK {
+			return "", errors.New("there is no such socket")
+		}
+		// Numbers of files are used again; when it was made tells apart which.
+		return fmt.Sprintf("%d-%d-%d", stat.Dev, stat.Ino, stat.Ctim.Nano()), nil
+	}
 	at, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return "", errors.New("not an address and a port")

@@ -3,6 +3,8 @@ package surroundings
 import (
 	"errors"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -53,5 +55,34 @@ func TestParseInodes(t *testing.T) {
 		if _, err := parseInodes(strings.NewReader(bad), 8080); err == nil {
 			t.Errorf("%q", bad)
 		}
+	}
+}
+
+// TestProcessAtASocket: another process that listens at a Unix socket is another one, and a file is none.
+func TestProcessAtASocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	address := "unix:" + path
+	if process, err := ProcessAt(address); err == nil {
+		t.Errorf("nothing is %q", process)
+	}
+	seen := map[string]bool{}
+	for range 3 {
+		listener, err := net.Listen("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		process, err := ProcessAt(address)
+		again, _ := ProcessAt(address)
+		if err != nil || seen[process] || process != again {
+			t.Errorf("%q and %q after %v: %v", process, again, seen, err)
+		}
+		seen[process] = true
+		_ = listener.Close()
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if process, err := ProcessAt(address); err == nil {
+		t.Errorf("a file is %q", process)
 	}
 }

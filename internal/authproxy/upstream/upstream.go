@@ -4,6 +4,7 @@ package upstream
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,6 +55,8 @@ type Request struct {
 	Verb string
 	// Address is where the server listens, Path its endpoint.
 	Address, Path string
+	// Principal is who calls, told to a server at a Unix socket and to no other; empty for the gate itself.
+	Principal string
 	// Headers are those that the message's check returned, with canonical names.
 	Headers http.Header
 	// SessionID and LastEventID are the server's own handles; empty without.
@@ -106,10 +109,7 @@ func NewGuarded(guard func() error) *Client {
 	return &Client{transport: &http.Transport{
 		Proxy: nil,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			if err := CheckAddress(address); err != nil {
-				return nil, err
-			}
-			connection, err := dialer.DialContext(ctx, network, address)
+			connection, err := dial(ctx, dialer, network, address)
 			if err != nil || guard == nil {
 				return connection, err
 			}
@@ -127,25 +127,12 @@ func NewGuarded(guard func() error) *Client {
 	}}
 }
 
-// CheckAddress says whether an address is an IP address of the loopback interface with a port: the only kind of address
-// that the gate ever dials.
-func CheckAddress(address string) error {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return errors.New("the server's address is not host:port")
-	}
-	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
-		return errors.New("the server's address is not an IP address of the loopback interface")
-	}
-	return nil
-}
-
 // Accepts says whether something at the address accepts connections.
 func Accepts(ctx context.Context, address string) bool {
 	if CheckAddress(address) != nil {
 		return false
 	}
-	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", address)
+	conn, err := dial(ctx, &net.Dialer{Timeout: time.Second}, "tcp", authority(address))
 	if err != nil {
 		return false
 	}
@@ -187,11 +174,12 @@ func build(ctx context.Context, request Request) (*http.Request, error) {
 	if request.Verb == http.MethodPost {
 		body = bytes.NewReader(request.Body)
 	}
-	r, err := http.NewRequestWithContext(ctx, request.Verb, "http://"+request.Address, body)
+	host := authority(request.Address)
+	r, err := http.NewRequestWithContext(ctx, request.Verb, "http://"+host, body)
 	if err != nil {
 		return nil, err
 	}
-	r.URL = &url.URL{Scheme: "http", Host: request.Address, Path: request.Path}
+	r.URL = &url.URL{Scheme: "http", Host: host, Path: request.Path}
 	for name, values := range request.Headers {
 		r.Header[name] = values
 	}
@@ -211,6 +199,10 @@ func build(ctx context.Context, request Request) (*http.Request, error) {
 	set("Last-Event-ID", request.LastEventID)
 	set("Traceparent", request.TraceParent)
 	set("Tracestate", request.TraceState)
+	if host != request.Address {
+		r.Host = "localhost"
+		r.Header.Set(HeaderPrincipal, EncodePrincipal(cmp.Or(request.Principal, Self)))
+	}
 	r.Header["User-Agent"] = nil
 	return r, nil
 }

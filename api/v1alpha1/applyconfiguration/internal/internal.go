@@ -1175,6 +1175,26 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.SessionMode
   scalar: string
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.Stdio
+  map:
+    fields:
+    - name: childMemory
+      type:
+        scalar: string
+    - name: children
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.StdioChildren
+      default: PerPrincipal
+    - name: idleTimeout
+      type:
+        scalar: string
+      default: 10m
+    - name: maxChildren
+      type:
+        scalar: numeric
+      default: 16
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.StdioChildren
+  scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.Subject
   map:
     fields:
@@ -1310,7 +1330,6 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: path
       type:
         scalar: string
-      default: /mcp
     - name: port
       type:
         scalar: numeric
@@ -1318,6 +1337,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.SessionMode
       default: Stateful
+    - name: stdio
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.Stdio
     - name: type
       type:
         namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.TransportType

@@ -13,7 +13,7 @@ import (
 type MCPServerSpecApplyConfiguration struct {
 	// image is the server's container image, by digest: registry/name@sha256:… . A tag may stand before the digest.
 	Image *string `json:"image,omitempty"`
-	// command replaces the image's entrypoint.
+	// command replaces the image's entrypoint. With transport.type Stdio it is required: it is what a child process runs.
 	Command []string `json:"command,omitempty"`
 	// args are the arguments of the entrypoint. Have the server listen on 127.0.0.1: the gate reaches it there, and nobody
 	// else should.

@@ -11,16 +11,21 @@ import (
 //
 // Transport is how the gate talks to the server.
 type TransportApplyConfiguration struct {
-	// type of the transport.
+	// type of the transport. StreamableHTTP is a server that listens on 127.0.0.1. Stdio is one that speaks MCP over its standard
+	// input and output: spec.command is run as a child process of the server's container, and the gate reaches it through a Unix
+	// socket.
 	Type *apiv1alpha1.TransportType `json:"type,omitempty"`
-	// port that the server listens on, at 127.0.0.1. The gate's own ports, 15443 to 15445, cannot be used.
+	// port that a StreamableHTTP server listens on, at 127.0.0.1. The gate's own ports, 15443 to 15445, cannot be used.
 	Port *int32 `json:"port,omitempty"`
-	// path of the server's MCP endpoint, which is also the path that clients use.
+	// path of a StreamableHTTP server's MCP endpoint, which is also the path that clients use. Without it that is /mcp.
 	Path *string `json:"path,omitempty"`
-	// sessions says whether the server keeps state between the requests of a session.
+	// sessions says whether the server keeps state between the requests of a session. With Stdio, a session of a Stateful server
+	// lives as long as its child process; of a Stateless one any replica answers any request.
 	Sessions *apiv1alpha1.SessionMode `json:"sessions,omitempty"`
 	// minRevision is the lowest revision of the MCP specification that clients may speak.
 	MinRevision *apiv1alpha1.ProtocolRevision `json:"minRevision,omitempty"`
+	// stdio is about the child processes of a Stdio server.
+	Stdio *StdioApplyConfiguration `json:"stdio,omitempty"`
 }
 
 // TransportApplyConfiguration constructs a declarative configuration of the Transport type for use with
@@ -66,5 +71,13 @@ func (b *TransportApplyConfiguration) WithSessions(value apiv1alpha1.SessionMode
 // If called multiple times, the MinRevision field is set to the value of the last call.
 func (b *TransportApplyConfiguration) WithMinRevision(value apiv1alpha1.ProtocolRevision) *TransportApplyConfiguration {
 	b.MinRevision = &value
+	return b
+}
+
+// WithStdio sets the Stdio field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Stdio field is set to the value of the last call.
+func (b *TransportApplyConfiguration) WithStdio(value *StdioApplyConfiguration) *TransportApplyConfiguration {
+	b.Stdio = value
 	return b
 }
