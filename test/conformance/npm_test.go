@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -21,9 +22,9 @@ func install(t *testing.T) suite {
 	return suite{node: node, script: filepath.Join(modules, "@modelcontextprotocol", "conformance", "dist", "index.js")}
 }
 
-// installed returns Node.js and where the package is, brought by npm into a folder of the user's cache when it is missing
+// installed returns Node.js and where the packages are, brought by npm into a folder of the user's cache when they are missing
 // there.
-func installed(t *testing.T, name, wanted string) (node, modules string) {
+func installed(t *testing.T, name string, wanted ...string) (node, modules string) {
 	t.Helper()
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -43,11 +44,12 @@ func installed(t *testing.T, name, wanted string) (node, modules string) {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(partial)
-	npm := exec.CommandContext(t.Context(), "npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--no-save",
-		"--prefix", partial, wanted, nodePackage)
+	wanted = append(wanted, nodePackage)
+	npm := exec.CommandContext(t.Context(), "npm", append([]string{"install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--no-save",
+		"--prefix", partial}, wanted...)...)
 	npm.Dir = partial
 	if output, err := npm.CombinedOutput(); err != nil {
-		t.Fatalf("npm install %s %s: %v (on Debian: apt-get install --no-install-recommends npm)\n%s", wanted, nodePackage, err, output)
+		t.Fatalf("npm install %s: %v (on Debian: apt-get install --no-install-recommends npm)\n%s", strings.Join(wanted, " "), err, output)
 	}
 	if err := os.Rename(partial, folder); err != nil && !os.IsExist(err) {
 		if _, missing := os.Stat(folder); missing != nil {
