@@ -254,8 +254,10 @@ func (w *world) roll(ctx context.Context, d *appsv1.Deployment) error {
 
 // gatesActor plays the gates of all pods: each runs at once what its Secret holds, unless it is told to hang.
 type gatesActor struct {
-	client    client.Client
-	hang      atomic.Bool
+	client client.Client
+	hang   atomic.Bool
+	// tellKeys has them name the keys of their configuration, as real ones do; a rotation waits for that.
+	tellKeys  atomic.Bool
 	listeners atomic.Pointer[[]string]
 	// accepts are ids of keys that gates accept beyond their configuration.
 	accepts atomic.Pointer[[]string]
@@ -284,6 +286,13 @@ func (g *gatesActor) Read(ctx context.Context, all []gates.Gate) []gates.Answer 
 		}
 		if g.hang.Load() {
 			answers[i].Status.Generation = "an older one"
+		}
+		for _, c := range config.Clients {
+			for _, key := range c.Keys {
+				if g.tellKeys.Load() {
+					answers[i].Status.Keys = append(answers[i].Status.Keys, gatestatus.Key{ID: key.ID})
+				}
+			}
 		}
 		if accepts := g.accepts.Load(); accepts != nil {
 			for _, id := range *accepts {
