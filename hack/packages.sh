@@ -3,7 +3,7 @@
 # starts no service: the testbed runs a containerd of its own.
 set -eu
 
-packages="haproxy nginx containerd runc containernetworking-plugins iptables nftables ipset conntrack iproute2 util-linux mount kmod ca-certificates"
+packages="haproxy nginx containerd runc containernetworking-plugins iptables nftables ipset conntrack iproute2 util-linux mount kmod ca-certificates openssl"
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
 	echo "packages.sh: this is no Debian or Ubuntu (apt-get is missing). Install by hand: $packages" >&2

@@ -1,6 +1,6 @@
 // Command server is an MCP server for the end-to-end tests. Its tools tell what reaches a server behind the gate: the
 // headers of a request, its files, what it can connect to. It can be told to behave badly: to ignore SIGTERM, to listen on
-// every interface.
+// every interface. With --forward it is no MCP server at all, but a way to one: it passes connections on, unopened.
 package main
 
 import (
@@ -9,6 +9,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log"
 	"net"
 	"net/http"
@@ -35,7 +36,11 @@ func main() {
 	ignore := flag.Bool("ignore-sigterm", false, "go on after SIGTERM, until killed")
 	stateless := flag.Bool("stateless", true, "no sessions")
 	says := flag.String("echo-says", "says the same", "the description of the tool echo, which the tool become changes")
+	to := flag.String("forward", "", "pass connections on to this address, and do nothing else")
 	flag.Parse()
+	if *to != "" {
+		log.Fatal(forward(*address, *to))
+	}
 	if err := run(*address, *ignore, *stateless, *says); err != nil {
 		log.Fatal(err)
 	}
@@ -68,6 +73,37 @@ func run(address string, ignore, stateless bool, says string) error {
 		return err
 	}
 	return nil
+}
+
+// forward carries bytes between whoever connects and another address, as a TLS passthrough does.
+func forward(address, to string) error {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	for {
+		outside, err := listener.Accept()
+		if err != nil {
+			return err
+		}
+		go func() {
+			defer outside.Close()
+			inside, err := net.Dial("tcp", to)
+			if err != nil {
+				log.Print(err)
+				return
+			}
+			defer inside.Close()
+			done := make(chan struct{}, 2)
+			for _, way := range [][2]net.Conn{{inside, outside}, {outside, inside}} {
+				go func() {
+					_, _ = io.Copy(way[0], way[1])
+					done <- struct{}{}
+				}()
+			}
+			<-done
+		}()
+	}
 }
 
 type nothing struct{}
