@@ -24,6 +24,7 @@ type MCPAccessPolicy struct {
 	// +required
 	Spec MCPAccessPolicySpec `json:"spec,omitzero"`
 	// status is what became of it.
+	// +kubebuilder:default={"observedGeneration":-1}
 	// +optional
 	Status MCPAccessPolicyStatus `json:"status,omitzero"`
 }
@@ -235,8 +236,8 @@ type MCPClientSubject struct {
 
 // MCPAccessPolicyStatus is what became of a policy.
 type MCPAccessPolicyStatus struct {
-	// observedGeneration is the generation of the spec that this status is about.
-	// +kubebuilder:validation:Minimum=1
+	// observedGeneration is the generation of the spec that this status is about; -1 until the operator has seen the object.
+	// +kubebuilder:validation:Minimum=-1
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// conditions are Ready, which says that the rules are valid and given to the gates of the selected servers.

@@ -27,6 +27,7 @@ type MCPClient struct {
 	// +required
 	Spec MCPClientSpec `json:"spec,omitzero"`
 	// status is what the client has.
+	// +kubebuilder:default={"observedGeneration":-1}
 	// +optional
 	Status MCPClientStatus `json:"status,omitzero"`
 }
@@ -90,8 +91,8 @@ type ServerRef struct {
 
 // MCPClientStatus is what the client has.
 type MCPClientStatus struct {
-	// observedGeneration is the generation of the spec that this status is about.
-	// +kubebuilder:validation:Minimum=1
+	// observedGeneration is the generation of the spec that this status is about; -1 until the operator has seen the object.
+	// +kubebuilder:validation:Minimum=-1
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// conditions are Ready, which sums up, CredentialsIssued, which says whether keys and certificates are there, and

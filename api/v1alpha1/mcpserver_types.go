@@ -35,6 +35,7 @@ type MCPServer struct {
 	// +required
 	Spec MCPServerSpec `json:"spec,omitzero"`
 	// status is what is, as the operator last saw it.
+	// +kubebuilder:default={"observedGeneration":-1}
 	// +optional
 	Status MCPServerStatus `json:"status,omitzero"`
 }
@@ -279,8 +280,8 @@ type ClientRate struct {
 
 // MCPServerStatus is what is, as the operator last saw it.
 type MCPServerStatus struct {
-	// observedGeneration is the generation of the spec that this status is about.
-	// +kubebuilder:validation:Minimum=1
+	// observedGeneration is the generation of the spec that this status is about; -1 until the operator has seen the object.
+	// +kubebuilder:validation:Minimum=-1
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// conditions are Ready, which sums up, and what it is made of: CertificatesReady, SecretsReady, WorkloadReady,

@@ -552,6 +552,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: status
       type:
         namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.MCPAccessPolicyStatus
+      default:
+        observedGeneration: -1
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.MCPAccessPolicySpec
   map:
     fields:
@@ -599,6 +601,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: status
       type:
         namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.MCPClientStatus
+      default:
+        observedGeneration: -1
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.MCPClientSpec
   map:
     fields:
@@ -690,6 +694,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: status
       type:
         namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.MCPServerStatus
+      default:
+        observedGeneration: -1
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.MCPServerSpec
   map:
     fields:

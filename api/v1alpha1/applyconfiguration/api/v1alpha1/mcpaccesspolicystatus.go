@@ -11,7 +11,7 @@ import (
 //
 // MCPAccessPolicyStatus is what became of a policy.
 type MCPAccessPolicyStatusApplyConfiguration struct {
-	// observedGeneration is the generation of the spec that this status is about.
+	// observedGeneration is the generation of the spec that this status is about; -1 until the operator has seen the object.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// conditions are Ready, which says that the rules are valid and given to the gates of the selected servers.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`

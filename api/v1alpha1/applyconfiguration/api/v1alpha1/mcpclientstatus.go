@@ -11,7 +11,7 @@ import (
 //
 // MCPClientStatus is what the client has.
 type MCPClientStatusApplyConfiguration struct {
-	// observedGeneration is the generation of the spec that this status is about.
+	// observedGeneration is the generation of the spec that this status is about; -1 until the operator has seen the object.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// conditions are Ready, which sums up, CredentialsIssued, which says whether keys and certificates are there, and
 	// RotationSucceeded, which says whether keys are replaced as they should be.

@@ -11,7 +11,7 @@ import (
 //
 // MCPServerStatus is what is, as the operator last saw it.
 type MCPServerStatusApplyConfiguration struct {
-	// observedGeneration is the generation of the spec that this status is about.
+	// observedGeneration is the generation of the spec that this status is about; -1 until the operator has seen the object.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// conditions are Ready, which sums up, and what it is made of: CertificatesReady, SecretsReady, WorkloadReady,
 	// ConfigurationInForce and Isolated. Reconciling and Stalled are there while they are true. Verified, which Ready does not
