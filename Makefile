@@ -25,6 +25,16 @@ demo: ## A real cluster, the operator, a real MCP server behind its gate: what i
 demo-local: ## The gate alone, before a real MCP server, as processes of this machine: within 3 minutes
 	go run ./hack/demo local
 
+.PHONY: dev
+dev: ## The demo's cluster with your operator in it, built and installed again at each change of the checkout
+	go run ./hack/demo dev
+
+.PHONY: from-clone
+from-clone: ## How long it takes from a clone of this checkout to a guarded server in a cluster: EMPTY=1 with empty caches, which is slow
+	@clone=$$(mktemp -d) && trap 'chmod -R u+w "$$clone"; rm -rf "$$clone"' EXIT && started=$$(date +%s) && git clone -q . "$$clone/clone" && cd "$$clone/clone" && \
+		$(if $(EMPTY),XDG_CACHE_HOME="$$clone/cache" GOCACHE="$$clone/build" GOMODCACHE="$$clone/modules") bash -c 'make demo; status=$$?; $(if $(EMPTY),make down;) exit $$status' && \
+		echo "from a clone to a guarded server, and every attempt on it: $$(( $$(date +%s) - started )) s"
+
 .PHONY: down
 down: ## Take the demo's cluster down, without a trace
 	go run ./hack/demo down
@@ -50,6 +60,10 @@ integration: ## The tests on a real API server, and of the programs that the gat
 .PHONY: e2e
 e2e: ## The demo and the tests on a real cluster; KEEP_CLUSTER=1 leaves it there
 	@go run ./hack/check e2e
+
+.PHONY: samples
+samples: ## The samples of real servers (config/samples) on the demo's cluster: each is applied, gets ready, and serves what its policy allows
+	@go run ./hack/check samples
 
 .PHONY: verify
 verify: ## Generated files and docs up to date, format, vet, lint, licences, house rules

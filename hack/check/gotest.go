@@ -22,7 +22,8 @@ const (
 	integrationTests = "^TestIntegration"
 	e2eTests         = "^TestE2E"
 	conformanceTests = "^TestConformance"
-	otherTests       = "^(TestIntegration|TestE2E|TestConformance)"
+	sampleTests      = "^TestSamples"
+	otherTests       = "^(TestIntegration|TestE2E|TestConformance|TestSamples)"
 )
 
 // modules are the folders of the Go modules with tests, beside the root.
@@ -83,6 +84,16 @@ func e2e(ctx context.Context, _ []string) result {
 	}
 	if os.Getenv("BARTIZAN_CONTEXT") == "" {
 		r.add(testbed(ctx))
+	}
+	return r
+}
+
+// samples runs the samples of real servers on the demo's cluster, and leaves it there.
+func samples(ctx context.Context, _ []string) result {
+	r := result{}
+	r.command(ctx, "a cluster with the operator", exec.CommandContext(ctx, "go", "run", "./hack/demo", "up"))
+	if r.failed == 0 {
+		r.command(ctx, "the samples", exec.CommandContext(ctx, "go", "test", "-count=1", "-v", "-run", sampleTests, "-timeout", "60m", "./test/samples"))
 	}
 	return r
 }

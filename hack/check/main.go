@@ -6,10 +6,11 @@
 //	check conformance        the MCP conformance suite, without and behind the gate; it needs npm
 //	check integration        the tests that need a real API server, or the programs that the gate is compared with
 //	check e2e                the demo and the tests that need a real cluster
+//	check samples            the samples of real servers, on the demo's cluster
 //	check fuzz [TIME]        each fuzz target for a while (default 10s)
 //	check all                verify, unit, conformance and integration, and e2e beside them
 //
-// A test's kind is in its name: TestConformance…, TestIntegration…, TestE2E…, and any other is a unit test.
+// A test's kind is in its name: TestConformance…, TestIntegration…, TestE2E…, TestSamples…, and any other is a unit test.
 package main
 
 import (
@@ -44,6 +45,7 @@ var kinds = map[string]func(ctx context.Context, arguments []string) result{
 	"integration": integration,
 	"e2e":         e2e,
 	"conformance": conformance,
+	"samples":     samples,
 	"fuzz":        fuzz,
 }
 
@@ -52,7 +54,7 @@ func main() {
 	defer stop()
 	arguments := os.Args[1:]
 	if len(arguments) == 0 {
-		fatal(errors.New("usage: check verify|unit|conformance|integration|e2e|fuzz|all"))
+		fatal(errors.New("usage: check verify|unit|conformance|integration|e2e|samples|fuzz|all"))
 	}
 	run := arguments[:1]
 	if arguments[0] == "all" {
@@ -60,7 +62,7 @@ func main() {
 	}
 	for _, kind := range run {
 		if kinds[kind] == nil {
-			fatal(fmt.Errorf("unknown kind %q: verify, unit, conformance, integration, e2e, fuzz or all", kind))
+			fatal(fmt.Errorf("unknown kind %q: verify, unit, conformance, integration, e2e, samples, fuzz or all", kind))
 		}
 	}
 	started := time.Now()

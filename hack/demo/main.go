@@ -1,5 +1,7 @@
 // Command demo shows Bartizan at work: "demo local" the gate alone, as processes of this machine; "demo run" everything, on a
-// real cluster; "demo up" only brings that cluster up, with the operator in it, and "demo down" takes it down. It prints what was tried and what happened, and fails when anything did not end as it must.
+// real cluster; "demo up" only brings that cluster up, with the operator in it, and "demo down" takes it down. "demo dev" brings it up, too, and
+// then renews the operator at each change of the checkout. It prints what was tried and what happened, and fails when anything did not end as it
+// must.
 package main
 
 import (
@@ -23,7 +25,7 @@ func main() {
 
 func run(ctx context.Context, arguments []string) error {
 	if len(arguments) != 1 {
-		return fmt.Errorf("usage: demo local|run|up|down")
+		return fmt.Errorf("usage: demo local|run|up|dev|down")
 	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -49,10 +51,12 @@ func run(ctx context.Context, arguments []string) error {
 		err = full(ctx, s, c)
 	case "up":
 		err = upAlone(ctx, s, c)
+	case "dev":
+		return dev(ctx, s, c)
 	case "down":
 		return down(ctx, s, c)
 	default:
-		return fmt.Errorf("unknown command %q: local, run, up or down", arguments[0])
+		return fmt.Errorf("unknown command %q: local, run, up, dev or down", arguments[0])
 	}
 	if err != nil {
 		return err

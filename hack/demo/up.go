@@ -33,6 +33,9 @@ type environment struct {
 	AuditLog string `json:"auditLog,omitempty"`
 	// Images are references with digests.
 	Images map[string]string `json:"images"`
+	// Builder is the program of hack/images; Load is the beginning of a command line that brings image archives to the testbed's node.
+	Builder string   `json:"builder"`
+	Load    []string `json:"load,omitempty"`
 }
 
 // environmentFile is where environment is kept, in the cache.
@@ -94,7 +97,7 @@ func upAlone(ctx context.Context, s *screen, c *cluster) error {
 
 // up brings up the cluster with the operator and the images in it. What is there already is left as it is.
 func up(ctx context.Context, s *screen, c *cluster, compiled func() error) (environment, error) {
-	e := environment{Context: c.context, Images: map[string]string{}}
+	e := environment{Context: c.context, Images: map[string]string{}, Builder: c.images()}
 	s.title("A real cluster")
 	if !c.isTestbed() {
 		if err := compiled(); err != nil {
@@ -110,6 +113,7 @@ func up(ctx context.Context, s *screen, c *cluster, compiled func() error) (envi
 			}
 			path, err := output(ctx, nil, c.testbed(), "kubeconfig")
 			e.Kubeconfig = strings.TrimSpace(string(path))
+			e.Load = []string{c.testbed(), "load-image"}
 			e.AuditLog = filepath.Join(filepath.Dir(e.Kubeconfig), "log", "audit.log")
 			return err
 		}); err != nil {
