@@ -87,7 +87,7 @@ func (x *exchange) initializes() bool {
 
 // json passes an answer on that is one JSON document, read as a whole.
 func (x *exchange) json(ctx context.Context, answer *upstream.Answer) {
-	hold := x.gate.held.Hold(copies)
+	hold := x.gate.held.Hold(x.principal.Name(), copies)
 	defer hold.Release()
 	body, err := hold.Read(answer.Body, maxAnswer)
 	switch {
@@ -141,7 +141,7 @@ func (x *exchange) stream(ctx context.Context, answer *upstream.Answer) {
 			x.cut(ctx, err)
 		}
 	}
-	hold := x.gate.held.Hold(copies)
+	hold := x.gate.held.Hold(x.principal.Name(), copies)
 	defer hold.Release()
 	resumable := false
 	rewrite := sse.Rewrite{MaxEvent: maxAnswer, Data: x.events(out, answer.SessionID), Reserve: func(n int64) error {
@@ -240,7 +240,7 @@ func (x *exchange) grantsBy(g *config.Generation, now time.Time) *decision.Grant
 	if g == x.config {
 		return x.grants
 	}
-	p, failure := identity.Authenticate(x.r, g, now)
+	p, failure := identity.Authenticate(x.r, g, now, nil)
 	if failure != "" || p.Name() != x.principal.Name() {
 		return nil
 	}

@@ -1,6 +1,7 @@
 package gate_test
 
 import (
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -24,7 +25,7 @@ func TestRequestsAreBounded(t *testing.T) {
 	server := &streamer{next: make(chan string)}
 	upstream := newRecorder(t, server.serve)
 	w := newWorld(t, upstream.address(), (*world).withBob, func(w *world) {
-		w.options.Bounds = gate.Bounds{Connections: 100, Requests: 3, ClientRequests: 2, Held: 1 << 20}
+		w.options.Bounds = gate.Bounds{Connections: 100, Requests: 3, ClientRequests: 2, Held: 1 << 20, ClientHeld: 1 << 20}
 	})
 	alice, bob := w.keyed(w.aliceKey), w.keyed(w.bobKey)
 	busy := func(c *http.Client) {
@@ -70,7 +71,7 @@ func TestBodiesAreBounded(t *testing.T) {
 		_, _ = io.WriteString(w, answer)
 	})
 	w := newWorld(t, upstream.address(), func(w *world) {
-		w.options.Bounds = gate.Bounds{Connections: 100, Requests: 10, ClientRequests: 10, Held: 48 << 10}
+		w.options.Bounds = gate.Bounds{Connections: 100, Requests: 10, ClientRequests: 10, Held: 48 << 10, ClientHeld: 48 << 10}
 	})
 	alice := w.keyed(w.aliceKey)
 	if status, _, body := do(t, alice, w.post(legacyCall)); status != http.StatusServiceUnavailable || !strings.Contains(body, "Try again soon") {
@@ -101,7 +102,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	server := &streamer{next: make(chan string)}
 	upstream := newRecorder(t, server.serve)
 	w := newWorld(t, upstream.address(), func(w *world) {
-		w.options.Bounds = gate.Bounds{Connections: 5, Requests: 10, ClientRequests: 10, Held: 1 << 20}
+		w.options.Bounds = gate.Bounds{Connections: 5, Requests: 10, ClientRequests: 10, Held: 1 << 20, ClientHeld: 1 << 20}
 	})
 	open(t, w.keyed(w.aliceKey), w.modern())
 	var idle []net.Conn
@@ -122,5 +123,82 @@ func TestConnectionsAreBounded(t *testing.T) {
 	open(t, w.keyed(w.aliceKey), w.modern())
 	if server.count() != 2 {
 		t.Error("a stream was closed for strangers")
+	}
+}
+
+// TestIdleConnectionsOfOthersStay: who opens connections without an end loses their own, and nobody else's.
+func TestIdleConnectionsOfOthersStay(t *testing.T) {
+	t.Parallel()
+	upstream := newRecorder(t, result)
+	w := newWorld(t, upstream.address(), func(w *world) {
+		w.options.Bounds = gate.Bounds{Connections: 5, Requests: 10, ClientRequests: 10, Held: 1 << 20, ClientHeld: 1 << 20}
+	})
+	dials := 0
+	alice := w.client()
+	transport := alice.Transport.(withHost).next.(*http.Transport)
+	dial := transport.DialContext
+	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		dials++
+		return dial(ctx, network, address)
+	}
+	alice.Transport = withKey{w.aliceKey, alice.Transport}
+	if status, _, body := do(t, alice, w.post(legacyCall)); status != http.StatusOK {
+		t.Fatalf("%d %s", status, body)
+	}
+	for range 20 {
+		conn, err := net.Dial("tcp", w.address())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	if status, _, body := do(t, alice, w.post(legacyCall)); status != http.StatusOK || dials != 1 {
+		t.Errorf("%d %s, on connection %d", status, body, dials)
+	}
+}
+
+// TestNobodyHoldsAllMemory: a client with large bodies is told to wait, another is served.
+func TestNobodyHoldsAllMemory(t *testing.T) {
+	t.Parallel()
+	upstream := newRecorder(t, result)
+	w := newWorld(t, upstream.address(), (*world).withBob, func(w *world) {
+		w.options.Bounds = gate.Bounds{Connections: 100, Requests: 20, ClientRequests: 20, Held: 128 << 10, ClientHeld: 64 << 10}
+	})
+	large := strings.Replace(legacyCall, `"name":"x"`, `"name":"`+strings.Repeat("x", 40<<10)+`"`, 1)
+	// It is sent but for its end, so what came of it is held.
+	slow, end := io.Pipe()
+	defer end.Close()
+	request := w.post(large)
+	request.Body, request.GetBody, request.ContentLength = slow, nil, int64(len(large))
+	answered := make(chan int, 1)
+	go func() {
+		response, err := w.keyed(w.aliceKey).Do(request)
+		if err != nil {
+			answered <- 0
+			return
+		}
+		_ = response.Body.Close()
+		answered <- response.StatusCode
+	}()
+	if _, err := io.WriteString(end, large[:len(large)-1]); err != nil {
+		t.Fatal(err)
+	}
+	alice := w.keyed(w.aliceKey)
+	gatetest.Eventually(t, "alice's share is taken", func() bool {
+		status, _, body := do(t, alice, w.post(large))
+		return status == http.StatusServiceUnavailable && strings.Contains(body, "Try again soon")
+	})
+	if status, _, body := do(t, w.keyed(w.bobKey), w.post(large)); status != http.StatusOK {
+		t.Errorf("bob: %d %s", status, body)
+	}
+	if _, err := io.WriteString(end, large[len(large)-1:]); err != nil {
+		t.Fatal(err)
+	}
+	_ = end.Close()
+	if status := <-answered; status != http.StatusOK {
+		t.Errorf("the slow one: %d", status)
+	}
+	if status, _, body := do(t, alice, w.post(large)); status != http.StatusOK {
+		t.Errorf("alice, later: %d %s", status, body)
 	}
 }

@@ -57,7 +57,7 @@ type exchange struct {
 }
 
 func newExchange(g *Gate, w http.ResponseWriter, r *http.Request) *exchange {
-	x := &exchange{gate: g, w: w, r: r, rc: http.NewResponseController(w), body: g.held.Hold(1)}
+	x := &exchange{gate: g, w: w, r: r, rc: http.NewResponseController(w), body: g.held.Hold("", 1)}
 	x.config, x.replaced = g.store.Current()
 	x.record = audit.Record{
 		Time: time.Now(), Source: r.RemoteAddr, Verb: r.Method, TraceID: traceID(r.Header),
@@ -177,8 +177,8 @@ func (x *exchange) remember() {
 }
 
 func (x *exchange) authenticate() bool {
-	principal, failure := identity.Authenticate(x.r, x.config, time.Now())
-	if identity.ConnectionSpent(x.r, failure, time.Now()) {
+	principal, failure := identity.Authenticate(x.r, x.config, time.Now(), x.mayFail)
+	if failure == identity.TokenUnchecked || identity.ConnectionSpent(x.r, failure, time.Now()) {
 		x.w.Header().Set("Connection", "close")
 	}
 	if failure != "" {
@@ -190,6 +190,7 @@ func (x *exchange) authenticate() bool {
 		return false
 	}
 	x.principal = principal
+	x.body = x.gate.held.Hold(principal.Name(), 1)
 	x.record.Client, x.record.KeyID, x.record.CertificateSerial = principal.ClientName(), principal.KeyID, principal.CertificateSerial
 	if principal.Token != nil {
 		x.record.Issuer, x.record.Subject = principal.Token.Issuer.Name, principal.Token.Subject

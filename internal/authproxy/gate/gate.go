@@ -29,13 +29,13 @@ type Bounds struct {
 	Connections int
 	// Requests bounds the requests being answered, open streams among them, and ClientRequests those of one client.
 	Requests, ClientRequests int
-	// Held bounds the bodies of requests and answers that are held as a whole, in bytes.
-	Held int64
+	// Held bounds the bodies of requests and answers that are held as a whole, in bytes, and ClientHeld those of one client.
+	Held, ClientHeld int64
 }
 
 // DefaultBounds are those of a gate, whose container has 256 MiB with a soft limit of 224 MiB: the connections take about
 // 50 MiB, the requests 45 MiB beside what is held of them, and the gate itself 20 MiB.
-var DefaultBounds = Bounds{Connections: 1024, Requests: 512, ClientRequests: 384, Held: 80 << 20}
+var DefaultBounds = Bounds{Connections: 1024, Requests: 512, ClientRequests: 384, Held: 80 << 20, ClientHeld: 40 << 20}
 
 // Options are what a gate is told by its command line.
 type Options struct {
@@ -123,7 +123,7 @@ func New(options Options) (*Gate, error) {
 
 		connections: listener.NewConnections(options.Bounds.Connections),
 		requests:    limit.NewSlots(options.Bounds.Requests, options.Bounds.ClientRequests),
-		held:        limit.NewBytes(options.Bounds.Held),
+		held:        limit.NewBytes(options.Bounds.Held, options.Bounds.ClientHeld),
 		clients:     limit.NewRates[string](),
 		rules:       limit.NewRates[ruleUse](),
 		failures:    limit.NewFailures(time.Now()),

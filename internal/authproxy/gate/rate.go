@@ -53,6 +53,9 @@ func (x *exchange) failedLogin(failure identity.Failure) *message.Error {
 		Message: "Too many credentials were not accepted from this address. Try again later, with a current one."}
 }
 
+// mayFail says whether the source has not failed too often yet.
+func (x *exchange) mayFail() bool { return x.gate.failures.Over(x.r.RemoteAddr, time.Now()) == 0 }
+
 // retryAfter tells after how many seconds to try again (RFC 9110, section 10.2.3).
 func (x *exchange) retryAfter(wait time.Duration) {
 	seconds := int64((wait + time.Second - 1) / time.Second)

@@ -1,12 +1,14 @@
 package gate_test
 
 import (
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/bartizan-dev/bartizan/internal/authproxy/audit"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/gatetest"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 	"github.com/bartizan-dev/bartizan/internal/policy"
 )
@@ -128,5 +130,57 @@ func TestFailedLogins(t *testing.T) {
 	}
 	if status, _, _ := do(t, w.client(), w.post(legacyCall, bearer(wrong))); status != http.StatusUnauthorized {
 		t.Errorf("from another address: %d", status)
+	}
+}
+
+// TestForgedTokens: whose tokens are refused too often has no more signatures checked on that connection, and the others of
+// the same address, with tokens that the gate has never seen, are served.
+func TestForgedTokens(t *testing.T) {
+	t.Parallel()
+	upstream := newRecorder(t, result)
+	w, issuer := withTokens(t, upstream.address())
+	stranger := gatetest.NewIssuer(t, issuerURL)
+	address := &net.TCPAddr{IP: net.IPv4(127, 200, 0, 1)}
+	same := func() *http.Client {
+		c := w.client()
+		c.Transport.(withHost).next.(*http.Transport).DialContext = (&net.Dialer{LocalAddr: address}).DialContext
+		return c
+	}
+	fresh := func(id int) func(*http.Request) {
+		return bearer(issuer.Token(t, gateconfig.EdDSA, gatetest.Claims{"jti": strconv.Itoa(id)}))
+	}
+	attacker, known := same(), fresh(0)
+	if status, _, body := do(t, attacker, w.post(legacyCall, known)); status != http.StatusOK {
+		t.Fatalf("%d %s", status, body)
+	}
+	unchecked := func() bool {
+		status, header, _ := do(t, attacker, w.post(legacyCall, bearer(stranger.Token(t, gateconfig.EdDSA, nil))))
+		if status != http.StatusUnauthorized && (status != http.StatusTooManyRequests || seconds(t, header) < 1) {
+			t.Fatalf("a forged token: %d", status)
+		}
+		return w.audit.last(t).Reason == "token-unchecked"
+	}
+	checked := 0
+	for ; !unchecked(); checked++ {
+		if checked > 2000 {
+			t.Fatal("a forger has signatures checked without an end")
+		}
+		if checked%7 == 0 {
+			if status, _, body := do(t, same(), w.post(legacyCall, fresh(1+checked))); status != http.StatusOK {
+				t.Fatalf("another caller of that address, after %d forged tokens: %d %s", checked, status, body)
+			}
+		}
+	}
+	if checked < 20 {
+		t.Errorf("only %d signatures were checked", checked)
+	}
+	for range 30 {
+		unchecked()
+	}
+	if status, _, body := do(t, same(), w.post(legacyCall, fresh(-1))); status != http.StatusOK {
+		t.Errorf("another caller of that address: %d %s", status, body)
+	}
+	if status, _, body := do(t, attacker, w.post(legacyCall, known)); status != http.StatusOK {
+		t.Errorf("a token that is known: %d %s", status, body)
 	}
 }

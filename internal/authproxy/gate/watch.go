@@ -42,7 +42,7 @@ func (x *exchange) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 		case <-replaced:
 			g, next := x.gate.store.Current()
 			now := time.Now()
-			p, failure := identity.Authenticate(x.r, g, now)
+			p, failure := identity.Authenticate(x.r, g, now, nil)
 			if failure != "" || p.Name() != x.principal.Name() || !decide(g, p, x.judged, now, nil).Allowed {
 				cancel(errRevoked)
 				return

@@ -26,27 +26,39 @@ type verified struct {
 
 type connectionKey struct{}
 
+// connection is what is remembered of one.
+type connection struct {
+	certificate atomic.Pointer[verified]
+	// failed says that a token on it was refused.
+	failed atomic.Bool
+}
+
 // WithConnection gives a connection's context a place to remember its verified certificate, so that a signature is
-// checked once for a connection and a generation and not for each request. For http.Server.ConnContext.
+// checked once for a connection and a generation and not for each request, and whether a token was refused on it. For
+// http.Server.ConnContext.
 func WithConnection(ctx context.Context) context.Context {
-	return context.WithValue(ctx, connectionKey{}, new(atomic.Pointer[verified]))
+	return context.WithValue(ctx, connectionKey{}, new(connection))
+}
+
+// on returns the request's connection; a request without one has one of its own.
+func on(r *http.Request) *connection {
+	if c, ok := r.Context().Value(connectionKey{}).(*connection); ok {
+		return c
+	}
+	return new(connection)
 }
 
 // verifyCertificate is for a request with a client certificate. The handshake has proved that the client has its key.
 func verifyCertificate(r *http.Request, g *config.Generation, now time.Time) (*verified, Failure) {
-	memory, _ := r.Context().Value(connectionKey{}).(*atomic.Pointer[verified])
-	if memory != nil {
-		if v := memory.Load(); v != nil && v.generation == g && !now.Before(v.notBefore) && now.Before(v.notAfter) {
-			return v, ""
-		}
+	memory := &on(r).certificate
+	if v := memory.Load(); v != nil && v.generation == g && !now.Before(v.notBefore) && now.Before(v.notAfter) {
+		return v, ""
 	}
 	v, failure := verify(r.TLS.PeerCertificates, g, now)
 	if failure != "" {
 		return nil, failure
 	}
-	if memory != nil {
-		memory.Store(v)
-	}
+	memory.Store(v)
 	return v, ""
 }
 

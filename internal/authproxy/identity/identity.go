@@ -82,6 +82,7 @@ const (
 	KeyExpired                 Failure = "key-expired"
 	CredentialsContradict      Failure = "credentials-contradict"
 	BearerMalformed            Failure = "bearer-malformed"
+	TokenUnchecked             Failure = "token-unchecked"
 	credentialTextKey                  = "The API key is not accepted: it must be one current key of this client, sent once, as \"Authorization: Bearer mcpk_...\" or as \"X-API-Key\"."
 	credentialTextKeyMissing           = "An API key is required beside the client certificate: send it as \"Authorization: Bearer mcpk_...\" or as \"X-API-Key\"."
 	credentialTextCert                 = "The client certificate is not accepted: it must be a current one that was issued to an MCPClient for this server's namespace."
@@ -128,7 +129,11 @@ func (f Failure) Text(tokens bool) string {
 
 // Authenticate returns who makes the request by a generation of the configuration at a time, or why nobody does. An
 // invalid credential is never ignored in favour of a valid one.
-func Authenticate(r *http.Request, g *config.Generation, now time.Time) (Principal, Failure) {
+//
+// Budget, unless it is nil, says whether its source may have another signature checked. It is asked for a token that is
+// not known yet, on a connection on which one was refused: one that only ever shows good tokens never depends on it, and
+// the first token of another connection costs less than its handshake did.
+func Authenticate(r *http.Request, g *config.Generation, now time.Time, budget func() bool) (Principal, Failure) {
 	var p Principal
 	mode := g.Authentication.ClientCertificates
 	hasCertificate := mode != gateconfig.Disabled && r.TLS != nil && len(r.TLS.PeerCertificates) > 0
@@ -152,7 +157,7 @@ func Authenticate(r *http.Request, g *config.Generation, now time.Time) (Princip
 	case aKey:
 		return p.withKey(text, g, now)
 	case aToken:
-		return p.withToken(text, g, now)
+		return p.withToken(on(r), text, g, now, budget)
 	}
 	switch {
 	case !hasCertificate:
@@ -181,11 +186,15 @@ func (p Principal) withKey(text string, g *config.Generation, now time.Time) (Pr
 }
 
 // withToken adds a token to what the certificate says: who acts, and for whom.
-func (p Principal) withToken(text string, g *config.Generation, now time.Time) (Principal, Failure) {
+func (p Principal) withToken(c *connection, text string, g *config.Generation, now time.Time, budget func() bool) (Principal, Failure) {
 	verified, known := g.Tokens.Known(text, now)
 	if !known {
+		if budget != nil && c.failed.Load() && !budget() {
+			return Principal{}, TokenUnchecked
+		}
 		var failure token.Failure
 		if verified, failure = g.Tokens.Verify(text, now); failure != "" {
+			c.failed.Store(true)
 			return Principal{}, Failure(failure)
 		}
 	}

@@ -1,15 +1,20 @@
 package identity_test
 
 import (
+	"context"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/bartizan-dev/bartizan/internal/authproxy/config"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/decision"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/gatetest"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/identity"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/token"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+	"github.com/bartizan-dev/bartizan/internal/policy"
 )
 
 // generation is one with a single client that has a single key.
@@ -51,7 +56,7 @@ func FuzzHeaders(f *testing.F) {
 		add("Authorization", authorization)
 		add("X-Api-Key", apiKey)
 		add("X-Api-Key", second)
-		p, failure := identity.Authenticate(&http.Request{Header: h}, g, time.Now())
+		p, failure := identity.Authenticate(&http.Request{Header: h}, g, time.Now(), nil)
 		values := append(append([]string{}, h["Authorization"]...), h["X-Api-Key"]...)
 		want := len(values) == 1 && (h.Get("X-Api-Key") == key ||
 			len(h["Authorization"]) == 1 && strings.EqualFold(values[0][:min(7, len(values[0]))], "Bearer ") && values[0][min(7, len(values[0])):] == key)
@@ -67,7 +72,7 @@ func BenchmarkKey(b *testing.B) {
 	now := time.Now()
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, failure := identity.Authenticate(r, g, now); failure != "" {
+		if _, failure := identity.Authenticate(r, g, now, nil); failure != "" {
 			b.Fatal(failure)
 		}
 	}
@@ -78,10 +83,56 @@ func TestKeysTakeNoAllocation(t *testing.T) {
 	r := &http.Request{Header: http.Header{"Authorization": {"Bearer " + key}}}
 	now := time.Now()
 	if n := testing.AllocsPerRun(100, func() {
-		if _, failure := identity.Authenticate(r, g, now); failure != "" {
+		if _, failure := identity.Authenticate(r, g, now, nil); failure != "" {
 			t.Fatal(failure)
 		}
 	}); n > 0 {
 		t.Errorf("%v allocations for a request", n)
+	}
+}
+
+// TestSignaturesHaveABudget: it is asked only on a connection on which a token was refused, and not for one that is known.
+func TestSignaturesHaveABudget(t *testing.T) {
+	issuer := gatetest.NewIssuer(t, "https://issuer.example")
+	stranger := gatetest.NewIssuer(t, "https://issuer.example")
+	tokens, err := token.New([]gateconfig.TokenIssuer{issuer.Config(t, "corp", "mcp")}, func(*token.Token, policy.Token) *decision.Match { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &config.Generation{Config: gateconfig.Config{Authentication: gateconfig.Authentication{
+		ClientCertificates: gateconfig.Disabled, Tokens: []gateconfig.TokenIssuer{issuer.Config(t, "corp", "mcp")}}}, Tokens: tokens}
+	n, asked, left := 0, 0, 0
+	good := func() string {
+		n++
+		return issuer.Token(t, gateconfig.EdDSA, gatetest.Claims{"jti": strconv.Itoa(n)})
+	}
+	forged := stranger.Token(t, gateconfig.EdDSA, nil)
+	connection := identity.WithConnection(t.Context())
+	show := func(on context.Context, text string) identity.Failure {
+		r := (&http.Request{Header: http.Header{"Authorization": {"Bearer " + text}}}).WithContext(on)
+		_, failure := identity.Authenticate(r, g, time.Now(), func() bool {
+			asked++
+			left--
+			return left >= 0
+		})
+		return failure
+	}
+	known := good()
+	for i, step := range []struct {
+		on    context.Context
+		text  string
+		left  int
+		want  identity.Failure
+		asked int
+	}{
+		{connection, known, 0, "", 0}, {connection, good(), 0, "", 0}, {connection, forged, 0, "token-signature", 0},
+		{connection, forged, 0, identity.TokenUnchecked, 1}, {connection, good(), 0, identity.TokenUnchecked, 2}, {connection, known, 0, "", 2},
+		{identity.WithConnection(t.Context()), good(), 0, "", 2}, {connection, good(), 1, "", 3}, {connection, forged, 1, "token-signature", 4},
+		{t.Context(), good(), 0, "", 4},
+	} {
+		left = step.left
+		if failure := show(step.on, step.text); failure != step.want || asked != step.asked {
+			t.Errorf("step %d: %q, asked %d times; want %q, %d", i, failure, asked, step.want, step.asked)
+		}
 	}
 }

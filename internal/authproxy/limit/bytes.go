@@ -5,7 +5,7 @@ package limit
 import (
 	"errors"
 	"io"
-	"sync/atomic"
+	"sync"
 )
 
 // The reasons not to read something.
@@ -19,32 +19,44 @@ var (
 // firstRead is what a reader begins with, in bytes.
 const firstRead = 4 << 10
 
-// Bytes is an amount of memory that many share.
-type Bytes struct{ left atomic.Int64 }
+// Bytes is an amount of memory that many share, and of which nobody has all.
+type Bytes struct {
+	each int64
 
-// NewBytes returns n bytes to share.
-func NewBytes(n int64) *Bytes {
-	b := &Bytes{}
-	b.left.Store(n)
-	return b
+	mu   sync.Mutex
+	left int64
+	by   map[string]int64
 }
+
+// NewBytes returns n bytes to share, of which one name has at most each.
+func NewBytes(n, each int64) *Bytes { return &Bytes{each: each, left: n, by: map[string]int64{}} }
 
 // Hold is one holder's part of the shared memory. It is for one goroutine.
 type Hold struct {
 	from  *Bytes
+	name  string
 	times int64
 	n     int64
 }
 
-// Hold returns a holder of nothing. What it asks for counts times as often, for what is made of it.
-func (b *Bytes) Hold(times int64) *Hold { return &Hold{from: b, times: times} }
+// Hold returns a name's holder of nothing. What it asks for counts times as often, for what is made of it.
+func (b *Bytes) Hold(name string, times int64) *Hold { return &Hold{from: b, name: name, times: times} }
 
 // Grow makes the part n bytes, more or less than before, or returns ErrBusy and leaves it.
 func (h *Hold) Grow(n int64) error {
 	n *= h.times
-	if h.from.left.Add(h.n-n) < 0 && n > h.n {
-		h.from.left.Add(n - h.n)
+	if n == h.n {
+		return nil
+	}
+	b, more := h.from, n-h.n
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if more > 0 && (more > b.left || more > b.each-b.by[h.name]) {
 		return ErrBusy
+	}
+	b.left -= more
+	if b.by[h.name] += more; b.by[h.name] == 0 {
+		delete(b.by, h.name)
 	}
 	h.n = n
 	return nil

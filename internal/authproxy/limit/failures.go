@@ -33,11 +33,20 @@ func NewFailures(now time.Time) *Failures {
 // Add counts a failure of a source, an "address:port", and returns after how long the source may fail again; 0 while it is
 // within its budget.
 func (f *Failures) Add(source string, now time.Time) (wait time.Duration) {
+	return f.count(source, now, failureEach)
+}
+
+// Over returns after how long the source may fail again; 0 while it is within its budget.
+func (f *Failures) Over(source string, now time.Time) (wait time.Duration) {
+	return f.count(source, now, 0)
+}
+
+func (f *Failures) count(source string, now time.Time, add time.Duration) (wait time.Duration) {
 	at := int64(now.Sub(f.base))
-	network := networkOf(source)
+	network := Network(source)
 	for i := range f.full {
 		cell := &f.full[i][maphash.Comparable(f.seeds[i], network)%failureCells]
-		over := take(cell, at, int64(failureEach))
+		over := take(cell, at, int64(add))
 		// A source is over its budget when both of its cells are.
 		if i == 0 || over < wait {
 			wait = over
@@ -61,8 +70,8 @@ func take(cell *atomic.Int64, now, add int64) time.Duration {
 	}
 }
 
-// networkOf is what one source has: an IPv4 address, or the 64 bits of an IPv6 network.
-func networkOf(source string) netip.Prefix {
+// Network is what one source, an "address:port", has: an IPv4 address, or the 64 bits of an IPv6 network.
+func Network(source string) netip.Prefix {
 	address, err := netip.ParseAddrPort(source)
 	if err != nil {
 		return netip.Prefix{}

@@ -12,8 +12,8 @@ import (
 )
 
 func TestBytesAreShared(t *testing.T) {
-	shared := limit.NewBytes(100)
-	one, two := shared.Hold(1), shared.Hold(2)
+	shared := limit.NewBytes(100, 100)
+	one, two := shared.Hold("a", 1), shared.Hold("a", 2)
 	for i, step := range []struct {
 		hold *limit.Hold
 		n    int64
@@ -33,29 +33,46 @@ func TestBytesAreShared(t *testing.T) {
 	}
 }
 
+func TestNobodyHoldsAll(t *testing.T) {
+	shared := limit.NewBytes(100, 60)
+	one, more, other := shared.Hold("a", 1), shared.Hold("a", 2), shared.Hold("b", 1)
+	for i, step := range []struct {
+		hold *limit.Hold
+		n    int64
+		want error
+	}{
+		{one, 61, limit.ErrBusy}, {one, 40, nil}, {more, 11, limit.ErrBusy}, {more, 10, nil}, {one, 41, limit.ErrBusy}, {other, 41, limit.ErrBusy},
+		{other, 40, nil}, {one, 0, nil}, {more, 30, nil}, {other, 41, limit.ErrBusy}, {more, 0, nil}, {other, 60, nil}, {one, 40, nil},
+	} {
+		if err := step.hold.Grow(step.n); !errors.Is(err, step.want) {
+			t.Errorf("step %d: %v; want %v", i, err, step.want)
+		}
+	}
+}
+
 func TestReadHoldsWhatItReads(t *testing.T) {
-	shared := limit.NewBytes(64 << 10)
+	shared := limit.NewBytes(64<<10, 64<<10)
 	text := strings.Repeat("x", 20_000)
-	hold := shared.Hold(1)
+	hold := shared.Hold("a", 1)
 	got, err := hold.Read(iotest.OneByteReader(strings.NewReader(text)), 20_000)
 	if err != nil || string(got) != text {
 		t.Fatalf("%d bytes, %v", len(got), err)
 	}
-	if err := shared.Hold(1).Grow(64<<10 - 20_000 + 1); !errors.Is(err, limit.ErrBusy) {
+	if err := shared.Hold("a", 1).Grow(64<<10 - 20_000 + 1); !errors.Is(err, limit.ErrBusy) {
 		t.Error("what was read is not held")
 	}
-	if _, err := shared.Hold(1).Read(strings.NewReader(strings.Repeat("x", 60_000)), 1<<20); !errors.Is(err, limit.ErrBusy) {
+	if _, err := shared.Hold("a", 1).Read(strings.NewReader(strings.Repeat("x", 60_000)), 1<<20); !errors.Is(err, limit.ErrBusy) {
 		t.Errorf("read in spite of the bound: %v", err)
 	}
 	hold.Release()
 	for size, want := range map[int]error{0: nil, 1: nil, 4096: nil, 10_000: nil, 10_001: limit.ErrSize, 50_000: limit.ErrSize} {
-		hold := shared.Hold(1)
+		hold := shared.Hold("a", 1)
 		if got, err := hold.Read(bytes.NewReader(make([]byte, size)), 10_000); !errors.Is(err, want) || (err == nil && len(got) != size) {
 			t.Errorf("%d bytes: %v", size, err)
 		}
 		hold.Release()
 	}
-	if _, err := shared.Hold(1).Read(iotest.ErrReader(iotest.ErrTimeout), 10); !errors.Is(err, iotest.ErrTimeout) {
+	if _, err := shared.Hold("a", 1).Read(iotest.ErrReader(iotest.ErrTimeout), 10); !errors.Is(err, iotest.ErrTimeout) {
 		t.Error(err)
 	}
 }
