@@ -94,10 +94,10 @@ func (w *world) authenticate(c gateconfig.Config, key string) (func(), error) {
 	}
 	r := &http.Request{Header: http.Header{"Authorization": {"Bearer " + key}}}
 	now := time.Now()
-	if _, failure := identity.Authenticate(r, g, now); failure != "" {
+	if _, failure := identity.Authenticate(r, g, now, nil); failure != "" {
 		return nil, fmt.Errorf("the key is not accepted: %s", failure)
 	}
-	return func() { identity.Authenticate(r, g, now) }, nil
+	return func() { identity.Authenticate(r, g, now, nil) }, nil
 }
 
 // latency is P3.
