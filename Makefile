@@ -81,6 +81,10 @@ fuzz: ## Each fuzz target for FUZZTIME (10s)
 bench: ## The gate beside HAProxy, nginx and others, in 20 minutes, to docs/benchmarks.md and .json; QUICK=1 only shows that all can be measured
 	go run ./test/bench $(if $(QUICK),--quick)
 
+.PHONY: attack-table
+attack-table: ## The hostile requests of test/corpus against the gate, HAProxy, nginx, kube-rbac-proxy and ToolHive, to docs/attacks.md
+	go run ./test/attack
+
 .PHONY: race
 race: ## A million requests with random credentials and cancellations under the race detector: no answer reaches another caller
 	go test -race -count=1 -timeout 0 -v -run '^TestCanaries$$' ./internal/authproxy/gate -canary-requests 1000000

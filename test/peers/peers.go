@@ -57,6 +57,8 @@ type Setup struct {
 	Keys map[string]string
 	// TokenKey is a public key by which RS256 tokens of TokenIssuer for TokenAudience are verified; empty for no tokens.
 	TokenKey, TokenIssuer, TokenAudience string
+	// Host is the only host name that is served, and then to no page of a browser; empty for any.
+	Host string
 	// BodyBytes is the largest body; zero for 12 KiB.
 	BodyBytes int
 	// Unbuffered passes streams on as they come, where a peer would not.

@@ -1,0 +1,81 @@
+// Command attack sends the hostile requests of test/corpus to the gate and to what people would put in its place, each before a
+// server that notes what reaches it, and writes the table of what does:
+//
+//	go run ./test/attack [--out docs/attacks.md]
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"github.com/bartizan-dev/bartizan/test/corpus"
+	"github.com/bartizan-dev/bartizan/test/peers"
+)
+
+func main() {
+	out := flag.String("out", "docs/attacks.md", "file for the table")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	requests, err := corpus.Requests()
+	if err != nil {
+		fatal(err)
+	}
+	results, err := attack(ctx, requests, []peers.Peer{peers.HAProxy, peers.Nginx, peers.KubeRBACProxy, peers.ToolHive})
+	if err != nil {
+		fatal(err)
+	}
+	if err := os.WriteFile(*out, page(requests, results), 0o600); err != nil {
+		fatal(err)
+	}
+	fmt.Println(*out)
+}
+
+func fatal(err error) {
+	fmt.Fprintln(os.Stderr, "attack:", err)
+	os.Exit(1)
+}
+
+// result is what became of the requests at one program: which of them reached the server.
+type result struct {
+	name    string
+	reached map[int]bool
+}
+
+// attack sends the requests to the gate and to the peers, and returns what reached the servers behind them.
+func attack(ctx context.Context, requests []corpus.Request, others []peers.Peer) ([]result, error) {
+	directory, err := os.MkdirTemp("", "attack-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(directory)
+	w, err := newWorld(directory)
+	if err != nil {
+		return nil, err
+	}
+	results := make([]result, 1+len(others))
+	failures := make([]error, len(results))
+	var all sync.WaitGroup
+	for i := range results {
+		all.Go(func() {
+			start := w.gate
+			name := "gate"
+			if i > 0 {
+				name = string(others[i-1])
+				start = func(ctx context.Context, upstream string) (*target, error) { return w.peer(ctx, others[i-1], upstream) }
+			}
+			results[i].name = name
+			if results[i].reached, failures[i] = w.attack(ctx, start, requests); failures[i] != nil {
+				failures[i] = fmt.Errorf("%s: %w", name, failures[i])
+			}
+		})
+	}
+	all.Wait()
+	return results, errors.Join(failures...)
+}
