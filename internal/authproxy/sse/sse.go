@@ -240,7 +240,7 @@ func (c *copier) room(n int) error {
 	}
 	size := cap(c.data)
 	if n > size {
-		size = max(n, 2*size)
+		size = max(n, min(2*size, c.rewrite.MaxEvent+1))
 	}
 	if c.rewrite.Reserve != nil {
 		if err := c.rewrite.Reserve(int64(size)); err != nil {
