@@ -64,7 +64,9 @@ type ServerSelection struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.expression) || !has(self.methods)",message="expression is about calls of tools, prompts and resources: put methods into a rule of their own"
 // +kubebuilder:validation:XValidation:rule="!has(self.actors) || self.subjects.all(s, s.type != 'MCPClient')",message="actors act for the holders of tokens: write a rule of its own for subjects of type MCPClient"
 // +kubebuilder:validation:XValidation:rule="!has(self.scopes) || self.subjects.all(s, s.type == 'Claims')",message="scopes need subjects of type Claims: only their tokens have scopes"
-// +kubebuilder:validation:XValidation:rule="has(self.tools) || has(self.prompts) || has(self.resources) || has(self.methods)",message="name at least one of tools, prompts, resources and methods"
+// +kubebuilder:validation:XValidation:rule="!has(self.expression) || !has(self.serverRequests)",message="expression is about calls of tools, prompts and resources: put serverRequests into a rule of their own"
+// +kubebuilder:validation:XValidation:rule="has(self.elicitationHosts) == (has(self.serverRequests) && 'ElicitationURL' in self.serverRequests)",message="elicitationHosts and ElicitationURL in serverRequests need each other: name the hosts that a user may be sent to"
+// +kubebuilder:validation:XValidation:rule="has(self.tools) || has(self.prompts) || has(self.resources) || has(self.methods) || has(self.serverRequests)",message="name at least one of tools, prompts, resources, methods and serverRequests"
 type AccessRule struct {
 	// subjects are who may.
 	// +kubebuilder:validation:MinItems=1
@@ -122,6 +124,24 @@ type AccessRule struct {
 	// +listType=set
 	// +optional
 	Methods []string `json:"methods,omitempty"`
+	// serverRequests are what the servers may ask of the subjects, whatever they were called for: of their users, by a form
+	// (ElicitationForm) or on a web page (ElicitationURL), of their language models (Sampling), and for the folders that they
+	// have open (Roots). What is not named here never reaches them: the server is told that the client does not do it.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=4
+	// +listType=set
+	// +optional
+	ServerRequests []ServerRequest `json:"serverRequests,omitempty"`
+	// elicitationHosts are the hosts of the web pages of ElicitationURL, with their port where it is not 443: login.example.com,
+	// *.example.com for what is one label longer, login.example.com:8443. Pages are https and nothing else.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=259
+	// +kubebuilder:validation:items:Pattern=`^(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*(:[1-9][0-9]{0,4})?$`
+	// +listType=set
+	// +optional
+	ElicitationHosts []string `json:"elicitationHosts,omitempty"`
 	// expression is a further condition on each call, in CEL: true or false. It knows arguments, the call's arguments as a map,
 	// and name, that of the tool or prompt or the URI of the resource: arguments.namespace == "demo" && arguments.limit <= 100.
 	// A call for which it fails, because an argument is missing for example, is not allowed by the rule; nor is one with numbers
@@ -138,6 +158,22 @@ type AccessRule struct {
 	// +optional
 	NotAfter *metav1.Time `json:"notAfter,omitempty"`
 }
+
+// ServerRequest is a kind of request that a server sends to its client.
+// +kubebuilder:validation:Enum=ElicitationForm;ElicitationURL;Sampling;Roots
+type ServerRequest string
+
+// The kinds of requests of servers.
+const (
+	// ServerRequestElicitationForm asks the user to fill in a form.
+	ServerRequestElicitationForm ServerRequest = "ElicitationForm"
+	// ServerRequestElicitationURL asks the user to open a web page.
+	ServerRequestElicitationURL ServerRequest = "ElicitationURL"
+	// ServerRequestSampling asks for a completion by the client's language model.
+	ServerRequestSampling ServerRequest = "Sampling"
+	// ServerRequestRoots asks which folders the client has open.
+	ServerRequestRoots ServerRequest = "Roots"
+)
 
 // RuleRate bounds how often a rule may be used: a token bucket.
 type RuleRate struct {

@@ -67,6 +67,16 @@ func (in *AccessRule) DeepCopyInto(out *AccessRule) {
 		*out = make([]string, len(*in))
 		copy(*out, *in)
 	}
+	if in.ServerRequests != nil {
+		in, out := &in.ServerRequests, &out.ServerRequests
+		*out = make([]ServerRequest, len(*in))
+		copy(*out, *in)
+	}
+	if in.ElicitationHosts != nil {
+		in, out := &in.ElicitationHosts, &out.ElicitationHosts
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	if in.Rate != nil {
 		in, out := &in.Rate, &out.Rate
 		*out = new(RuleRate)

@@ -35,6 +35,8 @@ type Status struct {
 	UnknownKeys []UnknownKey `json:"unknownKeys,omitempty"`
 	// Tools is what the server offers; nil before the gate has tried to list it.
 	Tools *Tools `json:"tools,omitempty"`
+	// ServerRequests are what the server asked of its clients in this boot and nobody granted.
+	ServerRequests []ServerRequest `json:"serverRequests,omitempty"`
 	// Listeners are sockets in the pod's network namespace that listen on an address other than loopback and are not the
 	// gate's own, as "address:port", sorted, at most 32; "unknown" alone when the gate cannot see them.
 	Listeners []string `json:"listeners,omitempty"`
@@ -90,4 +92,12 @@ type Inventory struct {
 	// Digest names the whole; empty before the first listing.
 	Digest string           `json:"digest,omitempty"`
 	Items  []inventory.Item `json:"items,omitempty"`
+}
+
+// ServerRequest counts the requests of one kind.
+type ServerRequest struct {
+	// Kind is a kind of MCPAccessPolicy's serverRequests, or "other" for what no rule can grant.
+	Kind  string    `json:"kind"`
+	Count int64     `json:"count"`
+	Last  time.Time `json:"last"`
 }

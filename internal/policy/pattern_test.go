@@ -117,7 +117,7 @@ func TestValidate(t *testing.T) {
 		rule Rule
 		want string
 	}{
-		{Rule{}, "id: must be"}, {Rule{}, "clients, tokens: at least"}, {Rule{}, "tools, prompts, resources, methods: at least"},
+		{Rule{}, "id: must be"}, {Rule{}, "clients, tokens: at least"}, {Rule{}, "tools, prompts, resources, methods, serverRequests: at least"},
 		{with(func(r *Rule) { r.ID = "a\nb" }), "id: must be"},
 		{with(func(r *Rule) { r.Clients = []string{"a/b", "bot"} }), `clients[1]: "bot" is not`},
 		{with(func(r *Rule) { r.Clients = []string{"a/b/c"} }), "clients[0]"}, {with(func(r *Rule) { r.Clients = []string{"*/bot"} }), "clients[0]"}, {with(func(r *Rule) { r.Clients = []string{"A/b"} }), "clients[0]"},
@@ -141,7 +141,7 @@ func TestValidate(t *testing.T) {
 		{with(func(r *Rule) { r.Resources = []string{"https://example.com**"} }), `"**" in the host`}, {with(func(r *Rule) { r.Resources = []string{"https://**/x"} }), `"**" in the host`},
 		{with(func(r *Rule) { r.Resources = []string{"https://u@h/*"} }), "userinfo"}, {with(func(r *Rule) { r.Resources = []string{"file:///a%2F*"} }), "encoded separator"}, {with(func(r *Rule) { r.Resources = []string{"file:///a%*"} }), "percent-encoding"},
 		{with(func(r *Rule) { r.Methods = []string{"tools/call"} }), `methods[0]: "tools/call" is allowed by its target: name that in tools`},
-		{with(func(r *Rule) { r.Methods = []string{"tasks/get"} }), "is not a method that can be allowed"}, {with(func(r *Rule) { r.Methods = []string{"*"} }), "is not a method"},
+		{with(func(r *Rule) { r.Methods = []string{"tasks/get"} }), "is allowed by its target: name that in tools"}, {with(func(r *Rule) { r.Methods = []string{"tasks/purge"} }), "is not a method that can be allowed"}, {with(func(r *Rule) { r.Methods = []string{"*"} }), "is not a method"},
 	} {
 		if err := Validate(tc.rule); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%+v: %v, want %q", tc.rule, err, tc.want)

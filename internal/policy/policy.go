@@ -37,6 +37,10 @@ type Rule struct {
 	Resources []string `json:"resources,omitempty"`
 	// Methods are further methods that have no target of their own, see Methods.
 	Methods []string `json:"methods,omitempty"`
+	// ServerRequests are what the server may ask of the subjects, see ServerRequests; Hosts are the hosts of the web pages that
+	// it may send their users to, see NewHosts.
+	ServerRequests []ServerRequest `json:"serverRequests,omitempty"`
+	Hosts          []string        `json:"hosts,omitempty"`
 	// Expression is a condition on the call, in CEL, see NewExpression; empty for none.
 	Expression string `json:"expression,omitempty"`
 	// Rate bounds how often each subject may use the rule; zero for no bound.
@@ -65,7 +69,7 @@ func Methods() []string { return []string{"logging/setLevel"} }
 func Baseline() []string {
 	return []string{
 		"initialize", "ping", "server/discover",
-		"tools/list", "prompts/list", "resources/list", "resources/templates/list",
+		"tools/list", "prompts/list", "resources/list", "resources/templates/list", "tasks/list",
 		"notifications/initialized", "notifications/cancelled", "notifications/progress", "notifications/roots/list_changed",
 	}
 }
@@ -79,6 +83,10 @@ var targeted = map[string]string{
 	"resources/unsubscribe": "resources",
 	"subscriptions/listen":  "resources",
 	"completion/complete":   "prompts or resources",
+	"tasks/get":             "tools",
+	"tasks/result":          "tools",
+	"tasks/update":          "tools",
+	"tasks/cancel":          "tools",
 }
 
 // Validate checks a rule. Its errors name the field, what is wrong with it, and what to write instead.
@@ -101,9 +109,10 @@ func Validate(r Rule) error {
 	clients("clients", r.Clients)
 	clients("actors", r.Actors)
 	errs = append(errs, validateTokens(r)...)
-	if len(r.Tools)+len(r.Prompts)+len(r.Resources)+len(r.Methods) == 0 {
-		errs = append(errs, errors.New("tools, prompts, resources, methods: at least one of them must say what is allowed"))
+	if len(r.Tools)+len(r.Prompts)+len(r.Resources)+len(r.Methods)+len(r.ServerRequests) == 0 {
+		errs = append(errs, errors.New("tools, prompts, resources, methods, serverRequests: at least one of them must say what is allowed"))
 	}
+	errs = append(errs, validateServerRequests(r)...)
 	check := func(field string, patterns []string, compile func(string) (Pattern, error)) {
 		for i, pattern := range patterns {
 			if _, err := compile(pattern); err != nil {

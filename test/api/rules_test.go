@@ -57,6 +57,15 @@ var rules = []struct {
 	{"expression about methods", "policy", `spec: {rules: [{subjects: [{type: MCPClient, mcpClient: {namespace: a, name: b}}], methods: [logging/setLevel], expression: 'true'}]}`, []string{
 		`spec.rules[0]: Invalid value: expression is about calls of tools, prompts and resources: put methods into a rule of their own`,
 	}},
+	{"expression about what the server asks", "policy", `spec: {rules: [{subjects: [{type: MCPClient, mcpClient: {namespace: a, name: b}}], serverRequests: [Roots], expression: 'true'}]}`, []string{
+		`spec.rules[0]: Invalid value: expression is about calls of tools, prompts and resources: put serverRequests into a rule of their own`,
+	}},
+	{"a page of any host", "policy", `spec: {rules: [{subjects: [{type: MCPClient, mcpClient: {namespace: a, name: b}}], serverRequests: [ElicitationURL]}]}`, []string{
+		`spec.rules[0]: Invalid value: elicitationHosts and ElicitationURL in serverRequests need each other: name the hosts that a user may be sent to`,
+	}},
+	{"hosts for nothing", "policy", `spec: {rules: [{subjects: [{type: MCPClient, mcpClient: {namespace: a, name: b}}], serverRequests: [Sampling], elicitationHosts: [login.example.com]}]}`, []string{
+		`spec.rules[0]: Invalid value: elicitationHosts and ElicitationURL in serverRequests need each other: name the hosts that a user may be sent to`,
+	}},
 	{"rate over more than a day", "policy", `spec: {rules: [{subjects: [{type: MCPClient, mcpClient: {namespace: a, name: b}}], tools: [a], rate: {requests: 1, per: 25h}}]}`, []string{
 		`spec.rules[0].rate.per: Invalid value: "25h": rate.per must be between 1s and 24h, in h, m and s`,
 	}},
@@ -230,7 +239,7 @@ var rules = []struct {
 		`spec.rules: Invalid value: 0: spec.rules in body should have at least 1 items`,
 	}},
 	{"rule that allows nothing", "policy", `spec: {rules: [{subjects: [{type: MCPClient, mcpClient: {namespace: a, name: b}}]}]}`, []string{
-		`spec.rules[0]: Invalid value: name at least one of tools, prompts, resources and methods`,
+		`spec.rules[0]: Invalid value: name at least one of tools, prompts, resources, methods and serverRequests`,
 	}},
 	{"rule for nobody", "policy", `spec: {rules: [{subjects: [], tools: [a]}]}`, []string{
 		`spec.rules[0].subjects: Invalid value: 0: spec.rules[0].subjects in body should have at least 1 items`,

@@ -121,7 +121,8 @@ func gated(t *testing.T, server string, methods ...string) string {
 		Authorities:    map[string]string{client.Namespace: agents.PEM},
 		Clients:        []gateconfig.Client{{Object: object, Keys: []gateconfig.Key{accepted}}},
 		Policy: policy.Policy{Rules: []policy.Rule{{ID: "suite/0", Clients: []string{"agents/suite"}, Tools: []string{"*"}, Prompts: []string{"*"},
-			Resources: []string{"test://**"}, Methods: methods}}},
+			Resources: []string{"test://**"}, Methods: methods,
+			ServerRequests: policy.ServerRequests(), Hosts: []string{"example.com", "*.example.com"}}}},
 	}
 	directory := gatetest.NewDirectory(t)
 	cert, private := serving.Serving(t)

@@ -143,11 +143,22 @@ func compile(p *v1alpha1.MCPAccessPolicy, index int, to addressees) policy.Rule 
 		Prompts:   sortedSet(rule.Prompts),
 		Resources: sortedSet(rule.Resources),
 		Methods:   sortedSet(rule.Methods),
+		Hosts:     sortedSet(rule.ElicitationHosts),
 		NotAfter:  notAfter(rule),
 
-		Expression: rule.Expression,
-		Rate:       rate(rule),
+		ServerRequests: serverRequests(rule),
+		Expression:     rule.Expression,
+		Rate:           rate(rule),
 	}
+}
+
+func serverRequests(rule *v1alpha1.AccessRule) []policy.ServerRequest {
+	var out []policy.ServerRequest
+	for _, kind := range rule.ServerRequests {
+		out = append(out, policy.ServerRequest(kind))
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // rate is zero for a rule without one. A time that is none makes a rate that policy.Validate refuses.

@@ -86,6 +86,7 @@ func Validate(p *v1alpha1.MCPAccessPolicy) []Problem {
 		}
 		compiled := compile(p, i, to)
 		compiled.Tools, compiled.Prompts, compiled.Resources, compiled.Methods = rule.Tools, rule.Prompts, rule.Resources, rule.Methods
+		compiled.Hosts = rule.ElicitationHosts
 		for _, err := range unjoin(policy.Validate(compiled)) {
 			add(field, "RuleInvalid", "%v", err)
 		}

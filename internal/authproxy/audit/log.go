@@ -30,7 +30,7 @@ type Log struct {
 	closed  chan struct{}
 	floods  floods
 	chain   chain
-	lines   [4]atomic.Uint64
+	lines   [5]atomic.Uint64
 	failed  atomic.Uint64
 
 	mu    sync.Mutex // guards what follows, the last line that was written
@@ -78,7 +78,9 @@ func (l *Log) Begin(known []Head) error {
 
 // Write returns once the record is written, or counted as a repeated one, or with the error that kept it from being.
 func (l *Log) Write(r *Record) error {
-	r.Kind = KindRequest
+	if r.Kind != KindServerRequest {
+		r.Kind = KindRequest
+	}
 	if l.floods.counts(r, l.options.Now()) {
 		return nil
 	}
@@ -133,8 +135,10 @@ func (k Kind) index() int {
 		return 1
 	case KindBoot:
 		return 2
-	default:
+	case KindServerRequest:
 		return 3
+	default:
+		return 4
 	}
 }
 

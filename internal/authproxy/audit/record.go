@@ -16,6 +16,8 @@ const (
 	KindRequest Kind = "request"
 	// KindRepeated stands for requests that were refused and are equal to one that has a line of its own.
 	KindRepeated Kind = "repeated"
+	// KindServerRequest is one request of the server to the client, which the line names as for its requests.
+	KindServerRequest Kind = "server-request"
 	// KindBoot is the first line of a boot of the gate.
 	KindBoot Kind = "boot"
 	// KindGap says that lines could not be written. Their requests were not answered.
@@ -100,7 +102,7 @@ type Record struct {
 
 // Target is one thing that a message asks for.
 type Target struct {
-	// Kind is tool, prompt, resource or template.
+	// Kind is tool, prompt, resource, template, or host for where the server sends the user.
 	Kind string `json:"kind"`
 	Name string `json:"name"`
 }

@@ -65,6 +65,11 @@ func TestSchema(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	if err := log.Write(&audit.Record{
+		Kind: audit.KindServerRequest, Time: time.Now(), Client: "a/b", Method: "elicitation/create", Targets: []audit.Target{{Kind: "host", Name: "login.example.com"}}, Decision: audit.Allowed, Rule: "p/0",
+	}); err != nil {
+		t.Fatal(err)
+	}
 	log.Close()
 	kinds := map[any]bool{}
 	for line := range bytes.Lines(out.text.Bytes()) {
@@ -77,7 +82,7 @@ func TestSchema(t *testing.T) {
 		}
 		kinds[value["kind"]] = true
 	}
-	if len(kinds) != 4 {
+	if len(kinds) != 5 {
 		t.Errorf("the log has lines of kinds %v", kinds)
 	}
 }

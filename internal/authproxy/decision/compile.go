@@ -30,6 +30,9 @@ type Grants struct {
 	has scopes
 	// forbidden are the tools that nobody may call.
 	forbidden *policy.Forbidden
+	// asks are the rules for what the server may ask, pages those for where it may send users.
+	asks  map[policy.ServerRequest][]*rule
+	pages []pages
 	// conditional says that a rule has an expression, so that a verdict needs the arguments.
 	conditional bool
 }
@@ -136,6 +139,7 @@ type compiled struct {
 	*rule
 	written                   *policy.Rule
 	tools, prompts, resources []*policy.Pattern
+	hosts                     policy.Hosts
 }
 
 func (t *Table) add(written *policy.Rule) error {
@@ -154,6 +158,9 @@ func (t *Table) add(written *policy.Rule) error {
 		return err
 	}
 	if c.resources, err = compile(written.Resources, policy.URI); err != nil {
+		return err
+	}
+	if c.hosts, err = policy.NewHosts(written.Hosts); err != nil {
 		return err
 	}
 	if len(written.Tokens) > 0 {
@@ -186,6 +193,7 @@ func (g *Grants) add(c *compiled) {
 	for _, p := range c.resources {
 		g.resources.add(p, c.rule)
 	}
+	g.addServerRequests(c)
 	for _, method := range c.written.Methods {
 		g.methods[method] = append(g.methods[method], c.rule)
 	}

@@ -80,6 +80,8 @@ const (
 	// byTarget needs a target, byTargets may have none.
 	byTarget
 	byTargets
+	// byTask needs the tool whose call made the task, which the task's handle says.
+	byTask
 )
 
 // methods are all that the gate knows; any other method is denied. Tasks are not offered.
@@ -103,6 +105,11 @@ var methods = map[string]method{
 	"resources/unsubscribe":            {legacy, byTarget},
 	"completion/complete":              {both, byTarget},
 	"subscriptions/listen":             {modern, byTargets},
+	"tasks/get":                        {both, byTask},
+	"tasks/cancel":                     {both, byTask},
+	"tasks/update":                     {modern, byTask},
+	"tasks/result":                     {legacy, byTask},
+	"tasks/list":                       {legacy, byBaseline},
 }
 
 // Decide judges a message at a time. A Response is allowed to a client with a live rule; that it belongs to the client's
@@ -134,13 +141,16 @@ func (g *Grants) Decide(m *message.Message, now time.Time, meter Meter) Decision
 	if !ok || known.era&at == 0 {
 		return deny(ReasonUnknownMethod)
 	}
+	if m.Brings && !g.MayBeAsked(now) {
+		return deny(ReasonServerRequest)
+	}
 	switch known.judge {
 	case byBaseline:
 		return Decision{Allowed: true}
 	case byMethod:
 		return g.method(m.Method, now, meter)
-	case byTarget, byTargets:
-		if len(m.Targets) == 0 && known.judge == byTarget {
+	case byTarget, byTargets, byTask:
+		if len(m.Targets) == 0 && known.judge != byTargets {
 			return deny(ReasonNoTarget)
 		}
 		t := trial{message: m, now: now, meter: meter}
@@ -175,7 +185,12 @@ func (g *Grants) targets(t *trial) Decision {
 	var needed []string
 	enough := true
 	for i, target := range t.message.Targets {
-		r, reason := g.target(target, t.now, t)
+		judged := t
+		if target.Kind == message.Tool && t.message.Method != "tools/call" {
+			// A task: its call's arguments were judged, and its use counted, when it was made.
+			judged = nil
+		}
+		r, reason := g.target(target, t.now, judged)
 		if r == nil {
 			return t.refusal(reason)
 		}
@@ -247,6 +262,11 @@ func (g *Grants) Live(now time.Time) bool {
 // MayMethod says whether a rule allows the method, which has no target, if need be after the token was given more scopes.
 func (g *Grants) MayMethod(name string, now time.Time) bool {
 	return g != nil && slices.ContainsFunc(g.methods[name], func(r *rule) bool { return r.live(now) })
+}
+
+// MayCall says whether there is any tool that the client may call.
+func (g *Grants) MayCall(now time.Time) bool {
+	return g != nil && slices.ContainsFunc(g.tools.all, func(p grant) bool { return p.rule.live(now) })
 }
 
 // MayComplete says whether there is anything that the client may have completed.

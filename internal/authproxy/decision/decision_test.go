@@ -69,7 +69,7 @@ func TestDecide(t *testing.T) {
 		{"a/bot", legacyRequest("initialize"), allowed("")}, {"a/bot", modernRequest("initialize"), deny(ReasonUnknownMethod)}, {"a/bot", legacyRequest("ping"), allowed("")}, {"a/bot", modernRequest("server/discover"), allowed("")},
 		{"a/bot", modernRequest("tools/list"), allowed("")}, {"a/bot", modernRequest("prompts/list"), allowed("")}, {"a/bot", modernRequest("resources/list"), allowed("")}, {"a/bot", modernRequest("resources/templates/list"), allowed("")},
 		{"a/bot", notification("notifications/initialized"), allowed("")}, {"a/bot", notification("notifications/cancelled"), allowed("")}, {"a/bot", notification("notifications/progress"), allowed("")}, {"a/bot", notification("notifications/roots/list_changed"), allowed("")},
-		{"a/all", notification("notifications/tasks/status"), deny(ReasonUnknownMethod)}, {"a/all", modernRequest("tasks/get"), deny(ReasonUnknownMethod)}, {"a/all", modernRequest("tasks/list"), deny(ReasonUnknownMethod)}, {"a/all", modernRequest("sampling/createMessage"), deny(ReasonUnknownMethod)}, {"a/all", modernRequest("tools/Call", tool("x")), deny(ReasonUnknownMethod)}, {"a/all", modernRequest(""), deny(ReasonUnknownMethod)}, {"a/all", modernRequest("x/y"), deny(ReasonUnknownMethod)},
+		{"a/all", notification("notifications/tasks/status"), deny(ReasonUnknownMethod)}, {"a/all", modernRequest("tasks/get"), deny(ReasonNoTarget)}, {"a/all", modernRequest("tasks/list"), deny(ReasonUnknownMethod)}, {"a/all", modernRequest("tasks/result", tool("x")), deny(ReasonUnknownMethod)}, {"a/all", legacyRequest("tasks/update", tool("x")), deny(ReasonUnknownMethod)}, {"a/bot", legacyRequest("tasks/list"), allowed("")}, {"a/bot", modernRequest("tasks/get", tool("drop")), deny(ReasonTool)}, {"a/all", modernRequest("sampling/createMessage"), deny(ReasonUnknownMethod)}, {"a/all", modernRequest("tools/Call", tool("x")), deny(ReasonUnknownMethod)}, {"a/all", modernRequest(""), deny(ReasonUnknownMethod)}, {"a/all", modernRequest("x/y"), deny(ReasonUnknownMethod)},
 		{"a/all", &message.Message{}, deny(ReasonUnknownMethod)}, {"a/all", &message.Message{Kind: 9, Method: "ping"}, deny(ReasonUnknownMethod)},
 		{"a/bot", &message.Message{Kind: message.Response}, allowed("")}, {"a/bot", &message.Message{Kind: message.Response, Revision: gateconfig.Revision20260728}, deny(ReasonResponse)},
 		{"a/gone", modernRequest("tools/list"), deny(ReasonExpired)}, {"a/gone", modernRequest("tools/call", tool("drop")), deny(ReasonExpired)}, {"a/gone", &message.Message{Kind: message.Response}, deny(ReasonExpired)},
@@ -150,7 +150,7 @@ func TestMethodsAgree(t *testing.T) {
 			t.Errorf("%s is not allowed by a rule's methods", name)
 		}
 	}
-	if n := len(policy.Baseline()) + len(policy.Methods()) + 7; n != len(methods) {
+	if n := len(policy.Baseline()) + len(policy.Methods()) + 11; n != len(methods) {
 		t.Errorf("%d methods, want %d", len(methods), n)
 	}
 }

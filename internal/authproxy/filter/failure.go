@@ -164,6 +164,10 @@ func Refusal(m *message.Message, min gateconfig.Revision, body []byte) (code int
 	if s.End() != nil || !version || f == nil {
 		return 0, nil
 	}
+	if f.code == codeElicitation {
+		// What it asks of the client is judged in answers only.
+		return int(f.code), nil
+	}
 	return int(f.code), f.data
 }
 

@@ -33,10 +33,9 @@ var (
 	envelope = strictjson.Closed("jsonrpc", "id", "method", "params", "result", "error")
 	// The known names are those that are read here: an answer has whatever else its server likes.
 	result = strictjson.Open("tools", "prompts", "resources", "resourceTemplates", "cacheScope", "ttlMs", "resultType",
-		"protocolVersion", "supportedVersions", "capabilities")
+		"protocolVersion", "supportedVersions", "capabilities", "tasks", "task", "taskId", "inputRequests", "requestState")
 	capabilities = strictjson.Open("logging", "completions", "tasks", "tools", "prompts", "resources")
 	element      = strictjson.Open("name", "uri", "uriTemplate")
-	update       = strictjson.Open("uri")
 )
 
 // ListChanged says whether a method tells that a list of the server's definitions has changed.
@@ -53,13 +52,22 @@ func ListChanged(method string) bool {
 // have. An error means that the answer must not reach the caller (502). A nil m stands for any request. min is the
 // lowest accepted revision.
 func Answer(m *message.Message, g *decision.Grants, min gateconfig.Revision, now time.Time, answer []byte) ([]byte, error) {
-	out, _, err := pass(m, g, min, now, answer)
+	out, _, err := pass(m, g, nil, min, now, answer)
+	return out, err
+}
+
+// AnswerTo is Answer for a Client.
+func AnswerTo(c Client, m *message.Message, g *decision.Grants, min gateconfig.Revision, now time.Time, answer []byte) ([]byte, error) {
+	out, _, err := pass(m, g, c, min, now, answer)
 	return out, err
 }
 
 // Stream filters the events of one SSE stream in answer to m, and lets one final answer through, nothing after it. It is
 // for one goroutine.
 type Stream struct {
+	// Client is whom it is for.
+	Client Client
+
 	m     *message.Message
 	g     *decision.Grants
 	min   gateconfig.Revision
@@ -79,7 +87,7 @@ func (s *Stream) Event(now time.Time, data []byte) ([]byte, error) {
 	if s.final {
 		return nil, ErrFinal
 	}
-	out, final, err := pass(s.m, s.g, s.min, now, data)
+	out, final, err := pass(s.m, s.g, s.Client, s.min, now, data)
 	s.final = final && s.m != nil
 	return out, err
 }
@@ -89,23 +97,24 @@ func (s *Stream) Final() bool { return s.final }
 
 // answer is one message of the server.
 type answer struct {
-	m   *message.Message
-	g   *decision.Grants
-	min gateconfig.Revision
-	now time.Time
+	m      *message.Message
+	g      *decision.Grants
+	client Client
+	min    gateconfig.Revision
+	now    time.Time
 
 	id, result         []byte
 	failure            *failure
 	method             string
-	uri                []byte
+	params             parameters
 	version, hasMethod bool
 }
 
-func pass(m *message.Message, g *decision.Grants, min gateconfig.Revision, now time.Time, data []byte) (out []byte, final bool, err error) {
+func pass(m *message.Message, g *decision.Grants, c Client, min gateconfig.Revision, now time.Time, data []byte) (out []byte, final bool, err error) {
 	s := strictjson.New(data, depth)
 	defer s.Release()
 	s.AnyText()
-	a := answer{m: m, g: g, min: min, now: now}
+	a := answer{m: m, g: g, client: c, min: min, now: now}
 	a.scan(s)
 	if err := s.End(); err != nil {
 		return nil, false, err
@@ -134,13 +143,7 @@ func (a *answer) scan(s *strictjson.Scanner) {
 			a.hasMethod = true
 			a.method = string(s.String())
 		case "params":
-			for s.Enter('{', update); s.Member(); {
-				if string(s.Name()) == "uri" {
-					a.uri = s.Skip()
-					continue
-				}
-				s.Skip()
-			}
+			a.params.scan(s)
 		case "result":
 			a.result = a.scanResult(s)
 		case "error":
@@ -157,14 +160,36 @@ func (a *answer) passMethod(data []byte) ([]byte, error) {
 	if a.id != nil && (a.m != nil && a.m.Modern()) {
 		return nil, ErrServer
 	}
-	if a.method == "notifications/resources/updated" {
-		uri, err := text(a.uri)
+	if a.id != nil {
+		return a.passRequest(data)
+	}
+	switch a.method {
+	case "notifications/progress", "notifications/message", "notifications/tools/list_changed", "notifications/prompts/list_changed",
+		"notifications/resources/list_changed":
+	case "notifications/resources/updated":
+		uri, err := text(a.params.uri.raw)
 		if err != nil {
 			return nil, err
 		}
 		if !a.g.MayResource(uri, a.now) {
 			return nil, nil
 		}
+	case "notifications/subscriptions/acknowledged":
+		return a.passAcknowledged(data)
+	case "notifications/tasks", "notifications/tasks/status":
+		return a.passTask(data)
+	case "notifications/elicitation/complete":
+		if !a.g.MayOpenPages(a.now) {
+			return nil, nil
+		}
+	case "notifications/cancelled":
+		// A request that never reached the client is not taken back from it.
+		if a.client == nil || !a.client.Withdraw(a.params.id.raw) {
+			return nil, nil
+		}
+	default:
+		// The specification has no other.
+		return nil, nil
 	}
 	return strictjson.Compact(make([]byte, 0, len(data)), data), nil
 }
@@ -187,6 +212,11 @@ func (a *answer) passResponse(size int) ([]byte, error) {
 	}
 	if a.failure != nil && a.failure.code == 0 {
 		return nil, ErrShape
+	}
+	if a.failure != nil && a.failure.code == codeElicitation {
+		if err := a.judgePages(a.failure.data); err != nil {
+			return nil, err
+		}
 	}
 	out := make([]byte, 0, size+64)
 	out = append(out, `{"jsonrpc":"2.0","id":`...)
@@ -228,7 +258,7 @@ func (a *answer) lists() bool {
 		return true
 	}
 	switch a.m.Method {
-	case "tools/list", "prompts/list", "resources/list", "resources/templates/list":
+	case "tools/list", "prompts/list", "resources/list", "resources/templates/list", "tasks/list":
 		return true
 	}
 	return false
@@ -254,11 +284,20 @@ func (a *answer) read() bool {
 
 // scanResult returns the result as it is passed on, or, where nothing of it is read, as it came.
 func (a *answer) scanResult(s *strictjson.Scanner) []byte {
-	if !a.read() {
-		if s.Kind() != '{' {
-			s.Fail(strictjson.ErrKind)
+	whole := s
+	switch {
+	case a.m != nil && a.read() && interrupts(a.m.Method):
+		out, done := a.scanContent(s)
+		if out == nil || done {
+			return strictjson.Compact(nil, out)
 		}
-		return s.Skip()
+		again := strictjson.New(out, depth)
+		defer again.Release()
+		again.AnyText()
+		s = again
+	case !a.read():
+		out, _ := a.scanContent(s)
+		return out
 	}
 	out := []byte{'{'}
 	cached := a.cacheable()
@@ -277,7 +316,8 @@ func (a *answer) scanResult(s *strictjson.Scanner) []byte {
 		case "resultType":
 			raw := s.Skip()
 			if kind, err := text(raw); err != nil || kind != "complete" {
-				cached = false
+				// Lists and the like are the last word.
+				s.Fail(ErrShape)
 			}
 			out = append(append(out, `"resultType":`...), raw...)
 			out = append(out, ',')
@@ -292,6 +332,18 @@ func (a *answer) scanResult(s *strictjson.Scanner) []byte {
 			if a.m == nil || a.m.Method == "server/discover" || a.m.Method == "initialize" {
 				out = a.scanCapabilities(s, append(out, `"capabilities":`...))
 				out = append(out, ',')
+				continue
+			}
+		case "inputRequests", "requestState":
+			s.Fail(ErrShape)
+		case "task", "taskId":
+			if a.m == nil {
+				// The call that this answers is not known, nor then what the handle would be for.
+				s.Fail(ErrShape)
+			}
+		case "tasks":
+			if a.m == nil || a.m.Method == "tasks/list" {
+				out = append(a.scanTasks(s, append(out, `"tasks":`...)), ',')
 				continue
 			}
 		case "tools":
@@ -324,6 +376,9 @@ func (a *answer) scanResult(s *strictjson.Scanner) []byte {
 	if n := len(out) - 1; out[n] == ',' {
 		out = out[:n]
 	}
+	if s != whole && s.End() != nil {
+		whole.Fail(s.End())
+	}
 	return append(out, '}')
 }
 
@@ -339,7 +394,7 @@ func (a *answer) scanCapabilities(s *strictjson.Scanner, out []byte) []byte {
 		case "completions":
 			may = a.g.MayComplete(a.now)
 		case "tasks":
-			may = false
+			may = a.g.MayCall(a.now)
 		}
 		start := len(out)
 		out = append(append(append(out, '"'), s.Name()...), `":`...)

@@ -48,6 +48,9 @@ func (x *exchange) answer(ctx context.Context, answer *upstream.Answer) {
 	case answer.Kind == upstream.Empty && asks, answer.Kind == upstream.Empty && x.r.Method == http.MethodGet:
 		x.refuse(audit.Failed, errStream)
 	case answer.Kind == upstream.Empty:
+		if x.r.Method == http.MethodDelete {
+			x.gate.asked.End(x.asked())
+		}
 		x.send(audit.Allowed, answer.Status, "", nil)
 	case answer.Kind == upstream.Stream:
 		x.stream(ctx, answer)
@@ -102,9 +105,14 @@ func (x *exchange) json(ctx context.Context, answer *upstream.Answer) {
 		return
 	}
 	stream := filter.NewStream(x.message, x.grants, x.config.Upstream.MinRevision)
+	stream.Client = x
 	filtered, err := stream.Event(time.Now(), body)
 	if err == nil {
 		filtered, err = x.define(x.message, x.config, filtered)
+	}
+	if errors.Is(err, filter.ErrDenied) {
+		x.refuse(audit.Denied, errServerRequest)
+		return
 	}
 	if err != nil || !stream.Final() {
 		x.refuse(audit.Failed, errStream)
@@ -202,8 +210,8 @@ func (x *exchange) events(out *output, sessionID string) func([]byte) ([]byte, e
 			if !grants.Live(now) {
 				return nil, errRevoked
 			}
-			filtered, err := filter.Answer(nil, grants, g.Upstream.MinRevision, now, data)
-			if err != nil {
+			filtered, err := filter.AnswerTo(x, nil, grants, g.Upstream.MinRevision, now, data)
+			if err != nil || x.stuck {
 				return nil, errStream
 			}
 			if filtered, err = x.define(nil, g, filtered); err != nil {
@@ -213,12 +221,16 @@ func (x *exchange) events(out *output, sessionID string) func([]byte) ([]byte, e
 		}
 	}
 	stream := filter.NewStream(x.message, x.grants, x.config.Upstream.MinRevision)
+	stream.Client = x
 	return func(data []byte) ([]byte, error) {
 		filtered, err := stream.Event(time.Now(), data)
 		if err == nil {
 			filtered, err = x.define(x.message, x.config, filtered)
 		}
-		if err != nil {
+		switch {
+		case errors.Is(err, filter.ErrDenied):
+			return nil, errServerRequest
+		case err != nil || x.stuck:
 			return nil, errStream
 		}
 		x.answered = stream.Final()

@@ -3,6 +3,7 @@ package gate
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
@@ -49,6 +50,11 @@ type exchange struct {
 	forward   http.Header
 	// listed is the listing that the request was judged by; nil where pins are not enforced.
 	listed *listing.Listed
+	// brought are the handles of tasks in the message, by the server's own ids; digested is the message's Digest, once it is known.
+	brought  map[string]string
+	digested *[sha256.Size]byte
+	// stuck says that the server waits for an answer which it cannot be given.
+	stuck bool
 	// body is the part of the memory that the request's body takes, slot says that the request has one.
 	body *limit.Hold
 	slot bool
@@ -101,6 +107,9 @@ func (x *exchange) serve() {
 	}
 	if refusal == nil {
 		refusal = x.openSession()
+	}
+	if refusal == nil {
+		refusal = x.openHandles()
 	}
 	if refusal != nil {
 		x.refuse(audit.Refused, refusal)
@@ -158,7 +167,7 @@ func (x *exchange) forget() {
 	}
 	x.id = bytes.Clone(x.id)
 	x.message.ID = x.id
-	x.message.Body, x.message.Arguments, x.message.Cancels = nil, nil, nil
+	x.message.Body, x.message.Arguments, x.message.Cancels = nil, x.keepForDigest(), nil
 	if x.judged == x.message || x.judged == nil || x.body.Grow(int64(len(x.judged.Arguments))) != nil {
 		x.body.Release()
 	}
@@ -368,6 +377,7 @@ func (x *exchange) pass() {
 
 // fail answers when the server did not.
 func (x *exchange) fail(ctx context.Context, err error) {
+	x.untakeAnswer()
 	var ended *message.Error
 	if errors.As(context.Cause(ctx), &ended) || errors.As(err, &ended) {
 		x.refuse(audit.Failed, ended)

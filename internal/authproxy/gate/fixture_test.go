@@ -68,14 +68,20 @@ func (b *buffer) String() string {
 }
 
 // records are the lines of the audit log that are about requests.
-func (b *buffer) records(t testing.TB) (records []audit.Record) {
+func (b *buffer) records(t testing.TB) []audit.Record {
+	t.Helper()
+	return b.all(t, audit.KindRequest)
+}
+
+// all are the lines of the audit log of a kind.
+func (b *buffer) all(t testing.TB, kind audit.Kind) (records []audit.Record) {
 	t.Helper()
 	for line := range strings.Lines(b.String()) {
 		var r audit.Record
 		if err := json.Unmarshal([]byte(line), &r); err != nil {
 			t.Fatalf("an audit line is not JSON: %q", line)
 		}
-		if r.Kind == audit.KindRequest {
+		if r.Kind == kind {
 			records = append(records, r)
 		}
 	}
@@ -305,6 +311,16 @@ func (r *recorder) seen() []recorded {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return append([]recorded(nil), r.requests...)
+}
+
+// bodies counts the requests with the text in their body.
+func (r *recorder) bodies(text string) (n int) {
+	for _, one := range r.seen() {
+		if strings.Contains(one.body, text) {
+			n++
+		}
+	}
+	return n
 }
 
 // unused is a loopback address that nothing listens on.

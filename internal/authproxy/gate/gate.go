@@ -11,14 +11,17 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/bartizan-dev/bartizan/internal/authproxy/asked"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/audit"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/config"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/drain"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/handle"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/limit"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/listener"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/listing"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/session"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/status"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/tasks"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/upstream"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 )
@@ -69,13 +72,19 @@ type Gate struct {
 	boot     string
 	store    *config.Store
 	sessions *session.Sealer
-	client   *upstream.Client
-	log      *audit.Log
-	hasher   *audit.Hasher
-	metrics  *status.Metrics
-	usage    *status.Usage
-	lister   *listing.Lister
-	drain    *drain.Drain
+	// handles seals what is not bound to this process. asked are the server's requests under way, tasks who made its tasks.
+	handles *handle.Ring
+	asked   asked.Table
+	tasks   tasks.Table
+	// denied counts the server's requests that nobody granted.
+	denied  *status.Denied
+	client  *upstream.Client
+	log     *audit.Log
+	hasher  *audit.Hasher
+	metrics *status.Metrics
+	usage   *status.Usage
+	lister  *listing.Lister
+	drain   *drain.Drain
 	// connections, requests and held bound what goes on at once.
 	connections *listener.Connections
 	requests    *limit.Slots
@@ -87,6 +96,8 @@ type Gate struct {
 	// life ends with the gate, and every call with it.
 	life context.Context
 	end  context.CancelFunc
+	// replies counts the refusals of the server's requests that are on their way to it.
+	replies atomic.Int64
 	// orphans counts answers that are still read for a client that went away.
 	orphans atomic.Int64
 }
@@ -116,6 +127,8 @@ func New(options Options) (*Gate, error) {
 		options:  options,
 		boot:     hex.EncodeToString(boot[:]),
 		sessions: sealer,
+		handles:  &handle.Ring{},
+		denied:   &status.Denied{},
 		client:   upstream.NewClient(),
 		metrics:  status.NewMetrics(options.Version),
 		usage:    &status.Usage{},

@@ -35,6 +35,14 @@ var (
 		Message: "This session is not known. Send an initialize request without a session to begin another."}
 	errNoSession = &message.Error{Status: http.StatusBadRequest, Code: codeRefused, Reason: "session-missing",
 		Message: "A response needs the session that its request came from."}
+	errNotAsked = &message.Error{Status: http.StatusBadRequest, Code: codeRefused, Reason: "not-asked",
+		Message: "No request of the server with this id is under way in this session. Answer each one once."}
+	errState = &message.Error{Status: http.StatusBadRequest, Code: message.CodeInvalidParams, Reason: "request-state",
+		Message: "This requestState is not one that was given for this request. Send the request anew, without it."}
+	errTask = &message.Error{Status: http.StatusBadRequest, Code: message.CodeInvalidParams, Reason: "task",
+		Message: "This task is not known."}
+	errServerRequest = &message.Error{Status: http.StatusForbidden, Code: codeDenied, Reason: decision.ReasonServerRequest,
+		Message: "The server asks this client for something that no MCPAccessPolicy allows. Ask the server's owner for a rule with serverRequests."}
 	errVerb = &message.Error{Status: http.StatusMethodNotAllowed, Code: codeRefused, Reason: "verb",
 		Message: "Only POST is served in this revision of the protocol."}
 	errRevoked = &message.Error{Status: http.StatusUnauthorized, Code: codeUnauthenticated, Reason: "revoked",
@@ -83,6 +91,8 @@ func denied(d decision.Decision) *message.Error {
 		e.Message = "The rule that allows this client this call allows it less often. Try again after the time that Retry-After says."
 	case decision.ReasonScope:
 		e.Message = "The token lacks a scope that this needs. Ask its issuer for one with the scopes that the WWW-Authenticate header names."
+	case decision.ReasonServerRequest:
+		e.Message = "No MCPAccessPolicy lets the server ask this client anything, so it takes no inputResponses. Ask the server's owner for a rule with serverRequests."
 	case decision.ReasonURI:
 		e.Message = "This URI is not accepted: it must have no dot segments, encoded separators or user information."
 	default:

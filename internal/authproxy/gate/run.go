@@ -72,7 +72,7 @@ func (l Listeners) ports() (ports []uint16) {
 func (g *Gate) Run(ctx, now context.Context, l Listeners) error {
 	ready := status.NewReadiness(g.store, g.address, g.drain.Draining, g.unlisted)
 	reporter := &status.Reporter{Version: g.options.Version, Boot: g.boot, Store: g.store, Ready: ready, Usage: g.usage,
-		Metrics: g.metrics, Log: g.log, OwnPorts: l.ports(), Definitions: g}
+		Metrics: g.metrics, Log: g.log, OwnPorts: l.ports(), Definitions: g, Denied: g.denied}
 	main, account, probe := listener.Server(g, g.options.Timeouts, g.connections), reporter.Server(), status.ProbeServer(ready)
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
@@ -154,6 +154,10 @@ func (g *Gate) loaded(generation *config.Generation, err error) {
 	}
 	g.usage.Keep(generation)
 	g.judgeDefinitions()
+	server := generation.Server.Namespace + "/" + generation.Server.Name
+	if g.handles.Learn(generation.Certificate.PrivateKey, server, time.Now()) != nil {
+		g.say("what the server asks of its clients cannot be sealed with the key of the serving certificate")
+	}
 	g.say("a configuration is in force", "generation", generation.Generation, "clients", len(generation.Clients))
 	if left := time.Until(generation.Certificate.Leaf.NotAfter); left <= 0 {
 		g.say("the serving certificate has expired")

@@ -99,7 +99,7 @@ func TestRealServerAndClient(t *testing.T) {
 // TestServerAsksItsClient: in a legacy session the server sends a request on a stream, and the client posts its response.
 func TestServerAsksItsClient(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, newSDKServer(t, nil).Listener.Addr().String(), func(w *world) { w.config.Upstream.Path = "/" })
+	w := newWorld(t, newSDKServer(t, nil).Listener.Addr().String(), askable, func(w *world) { w.config.Upstream.Path = "/" })
 	client := mcp.NewClient(&mcp.Implementation{Name: "tester", Version: "1"}, &mcp.ClientOptions{
 		ElicitationHandler: func(context.Context, *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
 			return &mcp.ElicitResult{Action: "accept", Content: map[string]any{}}, nil

@@ -101,8 +101,8 @@ func TestSessionsBelongToTheirClient(t *testing.T) {
 			t.Errorf("%s: %d %s", name, status, body)
 		}
 	}
-	if status, _, body := do(t, alice, w.post(`{"jsonrpc":"2.0","id":1,"result":{}}`, set("Mcp-Session-Id", sealed))); status != http.StatusAccepted {
-		t.Errorf("alice answers: %d %s", status, body)
+	if status, _, body := do(t, alice, w.post(`{"jsonrpc":"2.0","id":1,"result":{}}`, set("Mcp-Session-Id", sealed))); status != http.StatusBadRequest {
+		t.Errorf("alice answers what nobody asked: %d %s", status, body)
 	}
 	if status, _, body := do(t, alice, w.verb(http.MethodDelete, set("Mcp-Session-Id", sealed))); status != http.StatusNoContent {
 		t.Errorf("alice ends: %d %s", status, body)

@@ -53,6 +53,14 @@ type Message struct {
 	Cancels []byte
 	// Arguments is the raw JSON object of the arguments of a tools/call or prompts/get; nil when there are none.
 	Arguments []byte
+	// AsksTask says that a legacy tools/call wants a task for its answer.
+	AsksTask bool
+	// Brings says that the message brings what the server asked its client for: inputResponses.
+	Brings bool
+	// Named is the value that the header Mcp-Name repeats towards the server where Replace changed it; else empty.
+	Named string
+	// Handles are what the message brings back of what the server gave; see Replace.
+	Handles []Handle
 	// Body is exactly what was read and judged, and what is forwarded.
 	Body []byte
 }
@@ -65,6 +73,11 @@ func (m *Message) name() (string, bool) {
 	switch m.Method {
 	case "tools/call", "prompts/get", "resources/read":
 		return m.Targets[0].Name, true
+	case "tasks/get", "tasks/update", "tasks/cancel", "tasks/result":
+		return m.Handles[0].Value, true
 	}
 	return "", false
 }
+
+// Name is the header Mcp-Name for a server's own name of what the message is about.
+func Name(value string) []string { return []string{encode(value)} }

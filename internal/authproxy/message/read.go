@@ -42,6 +42,7 @@ var methods = func() map[string]string {
 		"resources/list", "resources/templates/list", "resources/read", "resources/subscribe", "resources/unsubscribe",
 		"completion/complete", "logging/setLevel", "subscriptions/listen", "notifications/initialized",
 		"notifications/cancelled", "notifications/progress", "notifications/roots/list_changed",
+		"tasks/get", "tasks/result", "tasks/update", "tasks/cancel", "tasks/list",
 	} {
 		m[name] = name
 	}
@@ -54,6 +55,8 @@ const notifications = "notifications/"
 type found struct {
 	version, id, method, params, result, err          bool
 	name, uri, ref, listen, asked, cancels, arguments []byte
+	state, task, asksTask, brings                     []byte
+	stateAt, taskAt, listenAt                         int
 	hasRevision                                       bool
 	revision                                          []byte
 }
@@ -162,7 +165,18 @@ func (f *found) scanParams(s *strictjson.Scanner) (ok bool) {
 		case "ref":
 			f.ref = s.Skip()
 		case "notifications":
+			f.listenAt = s.Start()
 			f.listen = s.Skip()
+		case "requestState":
+			f.stateAt = s.Start()
+			f.state = s.Skip()
+		case "taskId":
+			f.taskAt = s.Start()
+			f.task = s.Skip()
+		case "task":
+			f.asksTask = s.Skip()
+		case "inputResponses":
+			f.brings = s.Skip()
 		case "protocolVersion":
 			f.asked = s.Skip()
 		case "requestId":
@@ -230,7 +244,17 @@ func (m *Message) classify(f *found) *Error {
 func (m *Message) aim(f *found, depth int) *Error {
 	var target Target
 	var ok bool
+	if refusal := m.bring(f); refusal != nil {
+		return refusal
+	}
 	switch m.Method {
+	case "tasks/get", "tasks/result", "tasks/update", "tasks/cancel":
+		h, ok := handle(Task, f.task, f.taskAt)
+		if !ok || len(h.Value) > MaxTarget || f.name != nil || f.uri != nil {
+			return errTarget
+		}
+		m.Handles = []Handle{h}
+		return nil
 	case "tools/call":
 		target, ok = named(Tool, f.name)
 	case "prompts/get":
@@ -246,8 +270,7 @@ func (m *Message) aim(f *found, depth int) *Error {
 	case "completion/complete":
 		target, ok = referred(f.ref, depth)
 	case "subscriptions/listen":
-		m.Targets, ok = subscribed(f.listen, depth)
-		if !ok {
+		if !m.subscribed(f, depth) {
 			return errTarget
 		}
 		return nil
@@ -339,30 +362,73 @@ func referred(raw []byte, depth int) (target Target, ok bool) {
 	return Target{}, false
 }
 
-// subscribed reads the filter of a subscriptions/listen: its targets are the resources. Tasks are not offered.
-func subscribed(raw []byte, depth int) (targets []Target, ok bool) {
-	s := strictjson.New(raw, depth)
+// bring reads what the client brings back or brings along. Only the methods that have it may carry it: another program may
+// take it where this one does not look.
+func (m *Message) bring(f *found) *Error {
+	m.Brings = f.brings != nil
+	m.AsksTask = f.asksTask != nil
+	if (m.Brings && f.brings[0] != '{') || (m.AsksTask && (f.asksTask[0] != '{' || m.Method != "tools/call" || m.Modern())) {
+		return errParams
+	}
+	switch m.Method {
+	case "tools/call", "prompts/get", "resources/read":
+		if (m.Brings || f.state != nil) && !m.Modern() {
+			return errParams
+		}
+		if f.state == nil {
+			return nil
+		}
+		h, ok := handle(State, f.state, f.stateAt)
+		if !ok {
+			return errParams
+		}
+		m.Handles = []Handle{h}
+		return nil
+	case "tasks/update":
+		if f.state != nil {
+			return errParams
+		}
+		return nil
+	}
+	if m.Brings || f.state != nil {
+		return errParams
+	}
+	return nil
+}
+
+// subscribed reads the filter of a subscriptions/listen: its targets are the resources, its handles the tasks.
+func (m *Message) subscribed(f *found, depth int) (ok bool) {
+	s := strictjson.New(f.listen, depth)
 	defer s.Release()
 	for s.Enter('{', listen); s.Member(); {
 		switch string(s.Name()) {
 		case "toolsListChanged", "promptsListChanged", "resourcesListChanged":
 			if k := s.Kind(); k != 't' && k != 'f' {
-				return nil, false
+				return false
 			}
 			s.Skip()
 		case "resourceSubscriptions":
 			for s.Enter('[', nil); s.Element(); {
 				uri := string(s.String())
-				if uri == "" || len(uri) > MaxTarget || len(targets) == maxTargets {
-					return nil, false
+				if uri == "" || len(uri) > MaxTarget || len(m.Targets) == maxTargets {
+					return false
 				}
-				targets = append(targets, Target{Kind: Resource, Name: uri})
+				m.Targets = append(m.Targets, Target{Kind: Resource, Name: uri})
+			}
+		case "taskIds":
+			for s.Enter('[', nil); s.Element(); {
+				at := f.listenAt + s.Start()
+				h, ok := handle(Task, s.Skip(), at)
+				if !ok || len(h.Value) > MaxTarget || len(m.Handles) == maxTargets {
+					return false
+				}
+				m.Handles = append(m.Handles, h)
 			}
 		default:
-			return nil, false
+			return false
 		}
 	}
-	return targets, s.End() == nil
+	return s.End() == nil
 }
 
 // validID says whether a raw JSON value is a string or an integer that every parser reads as the same one.

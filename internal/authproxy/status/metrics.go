@@ -22,6 +22,7 @@ type Metrics struct {
 	failures  *prometheus.CounterVec
 	reasons   *prometheus.CounterVec
 	throttled *prometheus.CounterVec
+	requested *prometheus.CounterVec
 	operation *prometheus.HistogramVec
 	inFlight  prometheus.Gauge
 	reloads   *prometheus.CounterVec
@@ -48,6 +49,8 @@ func NewMetrics(version string) *Metrics {
 			Help: "Requests denied, refused or failed, by reason."}, []string{"decision", "reason"}),
 		throttled: prometheus.NewCounterVec(prometheus.CounterOpts{Name: ns + "throttled_total",
 			Help: "Requests answered with 429, by the limit: client, rule, or failed-logins of one source."}, []string{"limit"}),
+		requested: prometheus.NewCounterVec(prometheus.CounterOpts{Name: ns + "server_requests_total",
+			Help: "Requests of the server to its clients, by kind and by whether a rule allows them."}, []string{"kind", "decision"}),
 		operation: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "mcp_server_operation_duration_seconds",
 			Help:    "Time from an MCP message's arrival to the end of its answer, as OpenTelemetry's MCP conventions define it.",
 			Buckets: []float64{.01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30, 60, 120, 300}}, []string{"mcp_method_name", "error_type", "mcp_protocol_version"}),
@@ -71,7 +74,7 @@ func NewMetrics(version string) *Metrics {
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: ns + "build_info", Help: "1 for the version of the gate.",
 		ConstLabels: prometheus.Labels{"version": version}})
 	build.Set(1)
-	m.registry.MustRegister(m.requests, m.duration, m.failures, m.reasons, m.throttled, m.operation, m.inFlight, m.reloads, m.info, m.loaded, m.notAfter,
+	m.registry.MustRegister(m.requests, m.duration, m.failures, m.reasons, m.throttled, m.requested, m.operation, m.inFlight, m.reloads, m.info, m.loaded, m.notAfter,
 		m.foreign, m.listings, m.defined, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, result := range []string{"success", "failure"} {
 		m.reloads.WithLabelValues(result)
@@ -109,7 +112,7 @@ func (m *Metrics) Answered(r *audit.Record, revision gateconfig.Revision, took t
 // Audit adds what the audit log counts.
 func (m *Metrics) Audit(log *audit.Log) {
 	const ns = "bartizan_gate_audit_"
-	for _, kind := range []audit.Kind{audit.KindRequest, audit.KindRepeated, audit.KindBoot, audit.KindGap} {
+	for _, kind := range []audit.Kind{audit.KindRequest, audit.KindRepeated, audit.KindServerRequest, audit.KindBoot, audit.KindGap} {
 		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: ns + "lines_total",
 			Help: "Lines written to the audit log, by kind.", ConstLabels: prometheus.Labels{"kind": string(kind)}},
 			func() float64 { return float64(log.Lines(kind)) }))
@@ -139,6 +142,11 @@ func (m *Metrics) Definitions(count func(kind, state string) int) {
 // Throttled counts a request that came too soon: by its client's rate, its rule's, or after failed logins of its source.
 func (m *Metrics) Throttled(limit string) { m.throttled.WithLabelValues(limit).Inc() }
 
+// ServerRequest counts a request of the server to a client. Kind and decision are of closed lists.
+func (m *Metrics) ServerRequest(kind, decision string) {
+	m.requested.WithLabelValues(kind, decision).Inc()
+}
+
 // Cut counts an answer that was ended before its end.
 func (m *Metrics) Cut(reason string) { m.reasons.WithLabelValues("cut", reason).Inc() }
 
@@ -163,6 +171,7 @@ var methods = map[string]bool{
 	"resources/subscribe": true, "resources/unsubscribe": true, "completion/complete": true, "logging/setLevel": true,
 	"subscriptions/listen": true, "notifications/initialized": true, "notifications/cancelled": true,
 	"notifications/progress": true, "notifications/roots/list_changed": true,
+	"tasks/get": true, "tasks/result": true, "tasks/update": true, "tasks/cancel": true, "tasks/list": true,
 }
 
 // boundedRevision is a revision as a label: any that the gate does not speak counts as none.

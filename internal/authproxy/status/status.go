@@ -89,6 +89,8 @@ type Reporter struct {
 	Log *audit.Log
 	// Definitions tells what the server offers.
 	Definitions Definitions
+	// Denied are the server's requests that nobody granted.
+	Denied *Denied
 	// OwnPorts are the ports that the gate itself listens on.
 	OwnPorts []uint16
 }
@@ -109,6 +111,7 @@ func (r *Reporter) Status(ctx context.Context) gatestatus.Status {
 	if head, ok := r.Log.Head(); ok {
 		s.Audit = &gatestatus.AuditHead{Seq: head.Seq, Hash: head.Hash}
 	}
+	s.ServerRequests = r.Denied.list()
 	g, _ := r.Store.Current()
 	if g == nil {
 		return s

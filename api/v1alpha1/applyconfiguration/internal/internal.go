@@ -41,6 +41,12 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.MCPClientSubject
           elementRelationship: atomic
+    - name: elicitationHosts
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
     - name: expression
       type:
         scalar: string
@@ -73,6 +79,12 @@ var schemaYAML = typed.YAMLObject(`types:
         list:
           elementType:
             scalar: string
+          elementRelationship: associative
+    - name: serverRequests
+      type:
+        list:
+          elementType:
+            namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.ServerRequest
           elementRelationship: associative
     - name: subjects
       type:
@@ -1158,6 +1170,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: namespace
       type:
         scalar: string
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.ServerRequest
+  scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.ServerSelection
   map:
     fields:

@@ -3,6 +3,7 @@
 package v1alpha1
 
 import (
+	apiv1alpha1 "github.com/bartizan-dev/bartizan/api/v1alpha1"
 	v1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -27,6 +28,13 @@ type AccessRuleApplyConfiguration struct {
 	// methods are further MCP methods that have no target of their own, such as logging/setLevel. The lists, ping and
 	// the handshake come with any rule.
 	Methods []string `json:"methods,omitempty"`
+	// serverRequests are what the servers may ask of the subjects, whatever they were called for: of their users, by a form
+	// (ElicitationForm) or on a web page (ElicitationURL), of their language models (Sampling), and for the folders that they
+	// have open (Roots). What is not named here never reaches them: the server is told that the client does not do it.
+	ServerRequests []apiv1alpha1.ServerRequest `json:"serverRequests,omitempty"`
+	// elicitationHosts are the hosts of the web pages of ElicitationURL, with their port where it is not 443: login.example.com,
+	// *.example.com for what is one label longer, login.example.com:8443. Pages are https and nothing else.
+	ElicitationHosts []string `json:"elicitationHosts,omitempty"`
 	// expression is a further condition on each call, in CEL: true or false. It knows arguments, the call's arguments as a map,
 	// and name, that of the tool or prompt or the URI of the resource: arguments.namespace == "demo" && arguments.limit <= 100.
 	// A call for which it fails, because an argument is missing for example, is not allowed by the rule; nor is one with numbers
@@ -117,6 +125,26 @@ func (b *AccessRuleApplyConfiguration) WithResources(values ...string) *AccessRu
 func (b *AccessRuleApplyConfiguration) WithMethods(values ...string) *AccessRuleApplyConfiguration {
 	for i := range values {
 		b.Methods = append(b.Methods, values[i])
+	}
+	return b
+}
+
+// WithServerRequests adds the given value to the ServerRequests field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the ServerRequests field.
+func (b *AccessRuleApplyConfiguration) WithServerRequests(values ...apiv1alpha1.ServerRequest) *AccessRuleApplyConfiguration {
+	for i := range values {
+		b.ServerRequests = append(b.ServerRequests, values[i])
+	}
+	return b
+}
+
+// WithElicitationHosts adds the given value to the ElicitationHosts field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the ElicitationHosts field.
+func (b *AccessRuleApplyConfiguration) WithElicitationHosts(values ...string) *AccessRuleApplyConfiguration {
+	for i := range values {
+		b.ElicitationHosts = append(b.ElicitationHosts, values[i])
 	}
 	return b
 }
