@@ -59,6 +59,13 @@ func TestConformance(t *testing.T) {
 				}
 			}
 			behind := suite.run(t, revision, gated(t, serve(t, binary, stateless), "logging/setLevel"))
+			for i, line := range behind {
+				// A task that nobody made is refused by the gate as the extension asks, and by this server as something it does not know.
+				if refused, ok := strings.CutSuffix(line, " SUCCESS"); ok && strings.HasPrefix(line, notOffered) && slices.Contains(direct, refused+" FAILURE") {
+					behind[i] = refused + " FAILURE"
+				}
+			}
+			slices.Sort(behind)
 			if diff := cmp.Diff(direct, behind); diff != "" {
 				t.Errorf("direct (-) and behind the gate (+):\n%s", diff)
 			}

@@ -73,8 +73,10 @@ func (m *Message) name() (string, bool) {
 	switch m.Method {
 	case "tools/call", "prompts/get", "resources/read":
 		return m.Targets[0].Name, true
-	case "tasks/get", "tasks/update", "tasks/cancel", "tasks/result":
-		return m.Handles[0].Value, true
+	case "tasks/get", "tasks/update", "tasks/cancel":
+		if len(m.Handles) == 1 {
+			return m.Handles[0].Value, true
+		}
 	}
 	return "", false
 }

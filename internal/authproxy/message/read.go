@@ -249,6 +249,10 @@ func (m *Message) aim(f *found, depth int) *Error {
 	}
 	switch m.Method {
 	case "tasks/get", "tasks/result", "tasks/update", "tasks/cancel":
+		if (m.Method == "tasks/result" && m.Modern()) || (m.Method == "tasks/update" && !m.Modern()) {
+			// Whatever they name, the decision refuses the method.
+			return nil
+		}
 		h, ok := handle(Task, f.task, f.taskAt)
 		if !ok || len(h.Value) > MaxTarget || f.name != nil || f.uri != nil {
 			return errTarget
@@ -385,10 +389,9 @@ func (m *Message) bring(f *found) *Error {
 		m.Handles = []Handle{h}
 		return nil
 	case "tasks/update":
-		if f.state != nil {
-			return errParams
+		if f.state == nil {
+			return nil
 		}
-		return nil
 	}
 	if m.Brings || f.state != nil {
 		return errParams
