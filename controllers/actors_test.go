@@ -274,7 +274,8 @@ func (g *gatesActor) Read(ctx context.Context, all []gates.Gate) []gates.Answer 
 			continue
 		}
 		config, err := gateconfig.Parse(secret.Data[gateconfig.ConfigFile])
-		answers[i].Status = gatestatus.Status{Generation: config.Generation, UpstreamReady: true, Audit: &gatestatus.AuditHead{Seq: 1, Hash: "0f"}}
+		answers[i].Status = gatestatus.Status{Generation: config.Generation, UpstreamReady: true, Audit: &gatestatus.AuditHead{Seq: 1, Hash: "0f"},
+			ServerRequests: []gatestatus.ServerRequest{}}
 		serving := &corev1.Secret{}
 		if g.client.Get(ctx, client.ObjectKey{Namespace: parts[1], Name: parts[0] + "-tls"}, serving) == nil {
 			if leaf, _, err := decode(serving); err == nil {

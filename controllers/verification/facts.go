@@ -35,7 +35,7 @@ func snapshot(o *observed, last *run, settings Settings) *posture.Snapshot {
 	switch {
 	case len(o.gates) == 0:
 		s.Run.Missing = "no gate is ready"
-		s.Listeners.Missing, s.StaleKeys.Missing = s.Run.Missing, s.Run.Missing
+		s.Listeners.Missing, s.StaleKeys.Missing, s.ServerRequests.Missing = s.Run.Missing, s.Run.Missing, s.Run.Missing
 	case last != nil:
 		o.runFacts(s, last)
 	}
@@ -47,9 +47,11 @@ func (o *observed) runFacts(s *posture.Snapshot, last *run) {
 	s.Run.Value.Interval = declared.VerificationInterval(o.server)
 	s.Literals.Value = append(slices.Clone(s.Literals.Value), last.literals...)
 	if len(last.gates) < len(o.gates) {
-		s.Listeners.Missing, s.StaleKeys.Missing = "a gate does not tell its status", "a gate does not tell its status"
+		const silent = "a gate does not tell its status"
+		s.Listeners.Missing, s.StaleKeys.Missing, s.ServerRequests.Missing = silent, silent, silent
 		return
 	}
+	s.ServerRequests = serverRequests(last)
 	var listeners, stale []string
 	audit := posture.Audit{Replicas: len(last.gates)}
 	for _, status := range last.gates {
@@ -73,6 +75,26 @@ func (o *observed) runFacts(s *posture.Snapshot, last *run) {
 	}
 	slices.Sort(stale)
 	s.StaleKeys = posture.See(stale, "status of the gates", last.at)
+}
+
+// remembered is for how long a server is told that it asked for what nobody granted.
+const remembered = 24 * time.Hour
+
+// serverRequests are the kinds of requests of the server that nobody granted.
+func serverRequests(last *run) posture.Fact[[]string] {
+	var asked []string
+	for _, status := range last.gates {
+		if status.ServerRequests == nil {
+			return posture.Unknown[[]string]("a gate does not count what its server asks")
+		}
+		for _, r := range status.ServerRequests {
+			if last.at.Sub(r.Last) < remembered {
+				asked = append(asked, "the server asked a client for "+r.Kind+", and no MCPAccessPolicy allows that")
+			}
+		}
+	}
+	slices.Sort(asked)
+	return posture.See(slices.Compact(asked), "status of the gates", last.at)
 }
 
 // clientFacts are the clients that are granted anything.

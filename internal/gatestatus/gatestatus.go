@@ -35,8 +35,8 @@ type Status struct {
 	UnknownKeys []UnknownKey `json:"unknownKeys,omitempty"`
 	// Tools is what the server offers; nil before the gate has tried to list it.
 	Tools *Tools `json:"tools,omitempty"`
-	// ServerRequests are what the server asked of its clients in this boot and nobody granted.
-	ServerRequests []ServerRequest `json:"serverRequests,omitempty"`
+	// ServerRequests are what the server asked of its clients in this boot and nobody granted; nil when the gate does not count.
+	ServerRequests []ServerRequest `json:"serverRequests"`
 	// Listeners are sockets in the pod's network namespace that listen on an address other than loopback and are not the
 	// gate's own, as "address:port", sorted, at most 32; "unknown" alone when the gate cannot see them.
 	Listeners []string `json:"listeners,omitempty"`

@@ -74,7 +74,7 @@ func tell(out io.Writer, v audit.Verified) error {
 func parseHeads(texts []string) (heads []audit.Head, err error) {
 	for _, text := range texts {
 		parts := strings.Split(text, ":")
-		if len(parts) != 3 || len(parts[2]) != 64 {
+		if len(parts) != 3 || len(parts[2]) < 12 || len(parts[2]) > 64 {
 			return nil, fmt.Errorf("--head: %q is not BOOT:PLACE:HASH", text)
 		}
 		seq, err := strconv.ParseUint(parts[1], 10, 64)

@@ -35,6 +35,7 @@ func (d *Denied) list() (all []gatestatus.ServerRequest) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	all = []gatestatus.ServerRequest{}
 	for _, one := range d.by {
 		all = append(all, *one)
 	}

@@ -120,6 +120,7 @@ func (m *Metrics) Audit(log *audit.Log) {
 	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: ns + "lost_lines_total",
 		Help: "Lines that could not be written to the audit log; their requests were not answered."},
 		func() float64 { return float64(log.Lost()) }))
+	m.registry.MustRegister(head{log})
 }
 
 // Listed counts a listing of the server, with the problem of a closed list where it failed.
