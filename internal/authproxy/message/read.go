@@ -366,39 +366,6 @@ func referred(raw []byte, depth int) (target Target, ok bool) {
 	return Target{}, false
 }
 
-// bring reads what the client brings back or brings along. Only the methods that have it may carry it: another program may
-// take it where this one does not look.
-func (m *Message) bring(f *found) *Error {
-	m.Brings = f.brings != nil
-	m.AsksTask = f.asksTask != nil
-	if (m.Brings && f.brings[0] != '{') || (m.AsksTask && (f.asksTask[0] != '{' || m.Method != "tools/call" || m.Modern())) {
-		return errParams
-	}
-	switch m.Method {
-	case "tools/call", "prompts/get", "resources/read":
-		if (m.Brings || f.state != nil) && !m.Modern() {
-			return errParams
-		}
-		if f.state == nil {
-			return nil
-		}
-		h, ok := handle(State, f.state, f.stateAt)
-		if !ok {
-			return errParams
-		}
-		m.Handles = []Handle{h}
-		return nil
-	case "tasks/update":
-		if f.state == nil {
-			return nil
-		}
-	}
-	if m.Brings || f.state != nil {
-		return errParams
-	}
-	return nil
-}
-
 // subscribed reads the filter of a subscriptions/listen: its targets are the resources, its handles the tasks.
 func (m *Message) subscribed(f *found, depth int) (ok bool) {
 	s := strictjson.New(f.listen, depth)
