@@ -61,6 +61,7 @@ type Reconciler struct {
 	Clock func() time.Time
 
 	applier *apply.Applier
+	ear     gates.Ear
 }
 
 func (r *Reconciler) now() time.Time {

@@ -1,7 +1,6 @@
 package mcpclient
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -24,28 +23,16 @@ import (
 
 // hearing is what all gates that a client may reach in one namespace of servers say about its keys.
 type hearing struct {
-	voices []voice
+	voices []gates.Voice
 	// missing are servers whose configuration does not have a key, as what people read.
 	missing []string
 }
 
-// voice is what one gate says.
-type voice struct {
-	// name is what people read.
-	name string
-	// answered says that the gate could be asked.
-	answered bool
-	status   gatestatus.Status
-	// since is when the gate's container started; zero when that is unknown.
-	since time.Time
-}
-
-// hear asks the gates in the pods that are there now, past any cache. The key is one that the servers' configurations have to
-// contain, because gates that do not run yet begin with them; empty for none. Which gates count is [gates.Counts].
+// hear asks the gates in the pods that are there now. The key is one that the servers' configurations have to contain, because
+// gates that do not run yet begin with them; empty for none.
 func (r *Reconciler) hear(ctx context.Context, in *input, servers, key string) (*hearing, error) {
 	h := &hearing{}
-	var asked []gates.Gate
-	var counts []bool // whether a gate that does not answer does
+	var asked []gates.Server
 	for _, g := range in.grants {
 		if g.State != v1alpha1.ServerGranted || g.Namespace != servers || !access.TakesKeys(g.Server) {
 			continue
@@ -60,42 +47,17 @@ func (r *Reconciler) hear(ctx context.Context, in *input, servers, key string) (
 				continue
 			}
 		}
-		bundle := ""
+		of := gates.Server{MCPServer: g.Server}
 		for _, s := range in.granted[servers] {
 			if s.Name == g.Name {
-				bundle = s.CABundle
+				of.Bundle = s.CABundle
 			}
 		}
-		pods := corev1.PodList{}
-		err := r.Live.List(ctx, &pods, client.InNamespace(servers), client.MatchingLabels(manifests.Selector(g.Name)))
-		if err != nil {
-			return nil, err
-		}
-		for i := range pods.Items {
-			pod := &pods.Items[i]
-			if !gates.Counts(pod, true, in.now) {
-				continue
-			}
-			h.voices = append(h.voices, voice{name: fmt.Sprintf("Pod %s/%s", servers, pod.Name), since: gateSince(pod)})
-			asked = append(asked, gates.Gate{Address: pod.Status.PodIP, ServerName: manifests.ServerName(g.Server), Roots: bundle})
-			counts = append(counts, gates.Counts(pod, false, in.now))
-		}
+		asked = append(asked, of)
 	}
-	if len(asked) == 0 {
-		return h, nil
-	}
-	for i, answer := range r.Gates.Read(ctx, asked) {
-		h.voices[i].status, h.voices[i].answered = answer.Status, answer.Err == nil
-	}
-	kept := h.voices[:0]
-	for i, v := range h.voices {
-		if v.answered || counts[i] {
-			kept = append(kept, v)
-		}
-	}
-	h.voices = kept
-	slices.SortFunc(h.voices, func(a, b voice) int { return cmp.Compare(a.name, b.name) })
-	return h, nil
+	var err error
+	h.voices, err = r.ear.Hear(ctx, r.Live, r.Gates, asked, in.now)
+	return h, err
 }
 
 // configured says whether the configuration that gates of the server begin with has the key.
@@ -119,25 +81,15 @@ func accepts(config gateconfig.Config, c *v1alpha1.MCPClient, key string) bool {
 	})
 }
 
-// gateSince is when the gate of a pod started; zero when it does not run.
-func gateSince(pod *corev1.Pod) time.Time {
-	for _, c := range pod.Status.InitContainerStatuses {
-		if c.Name == manifests.GateContainer && c.State.Running != nil {
-			return c.State.Running.StartedAt.Time
-		}
-	}
-	return time.Time{}
-}
-
 // lacking are those that do not accept the key yet, as what people read.
 func (h *hearing) lacking(key string) []string {
 	lacking := slices.Clone(h.missing)
 	for _, v := range h.voices {
 		switch {
-		case !v.answered:
-			lacking = append(lacking, v.name+", whose gate does not answer")
-		case !slices.ContainsFunc(v.status.Keys, func(k gatestatus.Key) bool { return k.ID == key }):
-			lacking = append(lacking, v.name)
+		case v.Err != nil:
+			lacking = append(lacking, v.Name()+", whose gate does not answer")
+		case !slices.ContainsFunc(v.Status.Keys, func(k gatestatus.Key) bool { return k.ID == key }):
+			lacking = append(lacking, v.Name())
 		}
 	}
 	return lacking
@@ -145,8 +97,8 @@ func (h *hearing) lacking(key string) []string {
 
 // unused says whether it is known that no gate accepted the key since a time.
 func (h *hearing) unused(key string, since time.Time) bool {
-	return !slices.ContainsFunc(h.voices, func(v voice) bool {
-		return !v.answered || v.since.IsZero() || v.since.After(since) ||
-			slices.ContainsFunc(v.status.Keys, func(k gatestatus.Key) bool { return k.ID == key && !k.LastUsed.Before(since) })
+	return !slices.ContainsFunc(h.voices, func(v gates.Voice) bool {
+		return v.Err != nil || v.Since().IsZero() || v.Since().After(since) ||
+			slices.ContainsFunc(v.Status.Keys, func(k gatestatus.Key) bool { return k.ID == key && !k.LastUsed.Before(since) })
 	})
 }

@@ -70,6 +70,7 @@ type Reconciler struct {
 	Clock func() time.Time
 
 	applier *apply.Applier
+	ear     gates.Ear
 	uses    uses
 	paces   paces
 }

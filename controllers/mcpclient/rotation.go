@@ -146,7 +146,7 @@ func (c *credential) distributing() *keys.Record {
 // that was waited already.
 func (c *credential) listenAgain(now time.Time) time.Duration {
 	if k := c.distributing(); k != nil {
-		return min(max(now.Sub(k.IssuedAt)/4, soon), 30*time.Second)
+		return min(max(now.Sub(k.IssuedAt)/16, soon), 30*time.Second)
 	}
 	for _, k := range c.step.Records {
 		if k.State == keys.Draining && !now.Before(k.ReplacedAt.Add(c.schedule.Overlap)) {

@@ -78,8 +78,8 @@ func (r *Reconciler) askUse(ctx context.Context, in *input, all []*credential) (
 func (h *hearing) used(now time.Time) map[string]time.Time {
 	used := map[string]time.Time{}
 	for _, v := range h.voices {
-		for _, k := range v.status.Keys {
-			if v.answered && k.LastUsed.After(used[k.ID]) && !k.LastUsed.After(now) {
+		for _, k := range v.Status.Keys {
+			if v.Err == nil && k.LastUsed.After(used[k.ID]) && !k.LastUsed.After(now) {
 				used[k.ID] = k.LastUsed
 			}
 		}

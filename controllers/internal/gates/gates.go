@@ -4,19 +4,14 @@ package gates
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"strconv"
+	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/bartizan-dev/bartizan/controllers/internal/fresh"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 	"github.com/bartizan-dev/bartizan/internal/gatestatus"
 	"github.com/bartizan-dev/bartizan/internal/inventory"
@@ -40,7 +35,8 @@ type Answer struct {
 
 // Reader asks gates for their status.
 type Reader interface {
-	// Read asks all gates at once and returns their answers in the same order.
+	// Read asks all gates at once and returns their answers in the same order. Each answer is to a question that was asked
+	// after the call.
 	Read(ctx context.Context, gates []Gate) []Answer
 }
 
@@ -59,21 +55,32 @@ const (
 	timeout = 2 * time.Second
 	// concurrency bounds the questions that are under way at once, for all servers together.
 	concurrency = 64
+	// idle is for how long a connection waits for another question.
+	idle = 30 * time.Second
+	// lifetime is for how long a connection is used: then the gate is authenticated again.
+	lifetime = 5 * time.Minute
 	// maxAnswer bounds a status, maxInventory an inventory, in bytes: a gate reads 8 MiB of its server.
 	maxAnswer    = 1 << 20
 	maxInventory = 16 << 20
 )
 
-// Client is the Reader for gates in pods.
+// Client is the Reader for gates in pods. While many wait for the same gates, as when the keys of all clients of a server are
+// replaced, each gate is asked one question at a time, on one connection, and all who waited for it share the answer.
 type Client struct {
 	credentials Credentials
 	slots       *semaphore.Weighted
 	port        int
+
+	questions fresh.Group[*line, gatestatus.Status]
+
+	mutex sync.Mutex // guards what follows
+	lines map[Gate]*line
+	swept time.Time
 }
 
 // New returns a Client that shows the given credentials.
 func New(credentials Credentials) *Client {
-	return &Client{credentials: credentials, slots: semaphore.NewWeighted(concurrency), port: gateconfig.StatusPort}
+	return &Client{credentials: credentials, slots: semaphore.NewWeighted(concurrency), port: gateconfig.StatusPort, lines: map[Gate]*line{}}
 }
 
 // Read implements Reader.
@@ -86,19 +93,13 @@ func (c *Client) Read(ctx context.Context, gates []Gate) []Answer {
 		}
 		return answers
 	}
-	var group errgroup.Group
-	for i, gate := range gates {
-		if err := c.slots.Acquire(ctx, 1); err != nil {
-			answers[i].Err = err
-			continue
-		}
-		group.Go(func() error {
-			defer c.slots.Release(1)
-			answers[i].Err = c.read(ctx, gate, certificate, gatestatus.Path, maxAnswer, &answers[i].Status)
-			return nil
+	var asked sync.WaitGroup
+	for i, l := range c.to(gates, time.Now()) {
+		asked.Go(func() {
+			answers[i].Status, answers[i].Err = c.questions.Ask(ctx, l, func() (gatestatus.Status, error) { return l.status(certificate) })
 		})
 	}
-	_ = group.Wait()
+	asked.Wait()
 	return answers
 }
 
@@ -108,12 +109,10 @@ func (c *Client) Inventory(ctx context.Context, gate Gate) (gatestatus.Inventory
 	if err != nil {
 		return gatestatus.Inventory{}, fmt.Errorf("the operator's certificate: %w", err)
 	}
-	if err := c.slots.Acquire(ctx, 1); err != nil {
-		return gatestatus.Inventory{}, err
-	}
-	defer c.slots.Release(1)
 	var all gatestatus.Inventory
-	if err := c.read(ctx, gate, certificate, gatestatus.InventoryPath, maxInventory, &all); err != nil {
+	once := &line{gate: gate, port: c.port, slots: c.slots}
+	defer once.close()
+	if err := once.fetch(ctx, certificate, gatestatus.InventoryPath, maxInventory, &all); err != nil {
 		return gatestatus.Inventory{}, err
 	}
 	for i, item := range all.Items {
@@ -130,43 +129,26 @@ func (c *Client) Inventory(ctx context.Context, gate Gate) (gatestatus.Inventory
 	return all, nil
 }
 
-// read asks a gate for one of the documents of its status port.
-func (c *Client) read(ctx context.Context, gate Gate, certificate *tls.Certificate, path string, most int64, document any) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	var roots *x509.CertPool
-	if gate.Roots != "" {
-		var err error
-		if roots, err = gateconfig.Pool(gate.Roots); err != nil {
-			return fmt.Errorf("the serving authority: %w", err)
+// to are the lines to gates. Those that nobody used for long are given up.
+func (c *Client) to(gates []Gate, now time.Time) []*line {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	all := make([]*line, len(gates))
+	for i, gate := range gates {
+		l := c.lines[gate]
+		if l == nil {
+			l = &line{gate: gate, port: c.port, slots: c.slots}
+			c.lines[gate] = l
+		}
+		l.used, all[i] = now, l
+	}
+	if now.Sub(c.swept) >= idle {
+		c.swept = now
+		for gate, l := range c.lines {
+			if now.Sub(l.used) >= idle {
+				delete(c.lines, gate) // its connection ends by itself
+			}
 		}
 	}
-	transport := &http.Transport{
-		TLSClientConfig: &tls.Config{
-			MinVersion: tls.VersionTLS13, ServerName: gate.ServerName, RootCAs: roots,
-			Certificates: []tls.Certificate{*certificate},
-		},
-		DisableKeepAlives:      true,
-		MaxResponseHeaderBytes: 16 << 10,
-	}
-	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
-		return errors.New("gates do not redirect")
-	}}
-	address := net.JoinHostPort(gate.Address, strconv.Itoa(c.port))
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+address+path, nil)
-	if err != nil {
-		return err
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = response.Body.Close() }()
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("the gate answered with HTTP status %d", response.StatusCode)
-	}
-	if err := json.NewDecoder(io.LimitReader(response.Body, most)).Decode(document); err != nil {
-		return errors.New("the gate's answer is not what it was asked for")
-	}
-	return nil
+	return all
 }

@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"math/big"
@@ -78,11 +79,14 @@ func (a authority) operator(t *testing.T) *tls.Certificate {
 	return a.issue(t, &x509.Certificate{URIs: []*url.URL{identity}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 }
 
-func gateServer(t *testing.T, certificate *tls.Certificate, clients authority, handler http.HandlerFunc) (address string, port int) {
+func gateServer(t *testing.T, certificate *tls.Certificate, clients authority, handler http.HandlerFunc, watch ...func(net.Conn, http.ConnState)) (address string, port int) {
 	t.Helper()
 	pool := x509.NewCertPool()
 	pool.AddCert(clients.certificate)
 	server := httptest.NewUnstartedServer(handler)
+	for _, w := range watch {
+		server.Config.ConnState = w
+	}
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.TLS = &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{*certificate}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert}
 	server.StartTLS()
@@ -147,13 +151,13 @@ func TestRead(t *testing.T) {
 func TestReadIsBoundedInTime(t *testing.T) {
 	serving, system := newAuthority(t), newAuthority(t)
 	release := make(chan struct{})
-	address, port := gateServer(t, serving.serving(t, "a.b.svc"), system, func(http.ResponseWriter, *http.Request) { <-release })
+	address, port := gateServer(t, serving.serving(t, "*.a.b.svc"), system, func(http.ResponseWriter, *http.Request) { <-release })
 	defer close(release)
 	client := New(func(context.Context) (*tls.Certificate, error) { return system.operator(t), nil })
 	client.port = port
 	gates := make([]Gate, 3*concurrency)
 	for i := range gates {
-		gates[i] = Gate{Address: address, ServerName: "a.b.svc", Roots: serving.pem}
+		gates[i] = Gate{Address: address, ServerName: fmt.Sprintf("%d.a.b.svc", i), Roots: serving.pem}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
