@@ -53,7 +53,7 @@ func certificate(c *v1alpha1.MCPClient, servers string, from authority.Issuing) 
 			WithURIs(clientid.Client{Namespace: c.Namespace, Name: c.Name, Servers: servers}.URI()).
 			WithUsages(certmanager.UsageDigitalSignature, certmanager.UsageClientAuth).
 			WithDuration(metav1.Duration{Duration: duration}).
-			WithRenewBefore(metav1.Duration{Duration: renewBefore}).
+			WithRenewBefore(metav1.Duration{Duration: manifests.Renewal(renewBefore, duration, c.Namespace, CertificateName(c.Name, servers))}).
 			WithRevisionHistoryLimit(1).
 			WithPrivateKey(certmanagerv1.CertificatePrivateKey().
 				WithAlgorithm(certmanager.ECDSAKeyAlgorithm).WithSize(256).WithRotationPolicy(certmanager.RotationPolicyAlways)))

@@ -39,7 +39,7 @@ func certificate(p Params) (*certmanagerv1.CertificateApplyConfiguration, error)
 			WithKind(issuer.Kind).
 			WithName(issuer.Name)).
 		WithDuration(metav1.Duration{Duration: duration}).
-		WithRenewBefore(metav1.Duration{Duration: renewBefore}).
+		WithRenewBefore(metav1.Duration{Duration: Renewal(renewBefore, duration, p.Server.Namespace, CertificateName(p.Server.Name))}).
 		WithRevisionHistoryLimit(1).
 		WithUsages(certmanager.UsageDigitalSignature, certmanager.UsageServerAuth).
 		WithPrivateKey(certmanagerv1.CertificatePrivateKey().

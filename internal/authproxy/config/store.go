@@ -33,6 +33,9 @@ type Store struct {
 	mu    sync.Mutex // guards what follows; one reload at a time
 	tried bool
 	seen  string
+	// ripe is when the certificate in the directory is shown; zero when it is.
+	ripe time.Time
+	now  func() time.Time
 }
 
 // state pairs a generation with the channel that is closed when it is replaced.
@@ -43,7 +46,7 @@ type state struct {
 
 // NewStore returns a Store without a generation. The observer is told about every attempt to load, one at a time.
 func NewStore(directory string, server gateconfig.Object, observe func(*Generation, error)) *Store {
-	s := &Store{directory: directory, server: server, observe: observe}
+	s := &Store{directory: directory, server: server, observe: observe, now: time.Now}
 	s.current.Store(&state{replaced: make(chan struct{})})
 	return s
 }
@@ -68,7 +71,8 @@ func (s *Store) Reload() {
 	defer s.mu.Unlock()
 	print := fingerprint(s.directory)
 	before := s.Err()
-	if s.tried && print == s.seen && before == "" {
+	ripened := !s.ripe.IsZero() && !s.now().Before(s.ripe)
+	if s.tried && print == s.seen && before == "" && !ripened {
 		return
 	}
 	first := !s.tried
@@ -83,7 +87,12 @@ func (s *Store) Reload() {
 		s.seen = print
 		return
 	}
-	s.seen = print
+	s.seen, s.ripe = print, time.Time{}
+	if current, _ := s.Current(); current != nil {
+		if ripe := ripens(next.Certificate.Leaf, current.Certificate.Leaf); s.now().Before(ripe) {
+			next.Certificate, s.ripe = current.Certificate, ripe
+		}
+	}
 	previous := s.current.Swap(&state{generation: next, replaced: make(chan struct{})})
 	s.err.Store(nil)
 	close(previous.replaced)

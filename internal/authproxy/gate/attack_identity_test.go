@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/bartizan-dev/bartizan/internal/authproxy/audit"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/config"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/gatetest"
 	"github.com/bartizan-dev/bartizan/internal/clientid"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
@@ -53,6 +54,7 @@ func TestCredentials(t *testing.T) {
 		"key as X-API-Key":        {nil, apiKey(w.aliceKey), ""},
 		"certificate":             {[]tls.Certificate{w.alice}, nil, ""},
 		"both":                    {[]tls.Certificate{w.alice}, bearer(w.aliceKey), ""},
+		"by a clock ahead":        {certificate(func(c *x509.Certificate) { c.NotBefore = time.Now().Add(config.Skew - time.Second) }), nil, ""},
 
 		"nothing":                  {nil, nil, "no-credential"},
 		"empty bearer":             {nil, bearer(""), "key-malformed"},
@@ -80,6 +82,7 @@ func TestCredentials(t *testing.T) {
 		"good key, bad certificate": {certificate(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Second) }), bearer(w.aliceKey), "certificate-expired"},
 
 		"expired certificate":      {certificate(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Second) }), nil, "certificate-expired"},
+		"by a clock far ahead":     {certificate(func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) }), nil, "certificate-expired"},
 		"certificate of tomorrow":  {certificate(func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Hour) }), nil, "certificate-expired"},
 		"for other servers":        {[]tls.Certificate{w.agents.Client(t, uri("agents", "alice", "team-b"))}, nil, "certificate-other-servers"},
 		"unknown client":           {[]tls.Certificate{w.agents.Client(t, uri("agents", "carol", "team-a"))}, nil, "client-unknown"},

@@ -74,13 +74,16 @@ func (a *Authority) Client(t testing.TB, uri string, changes ...func(*x509.Certi
 	return tls.Certificate{Certificate: [][]byte{sign(t, template, a.Certificate, key, a.key)}, PrivateKey: key}
 }
 
-// Serving returns a serving certificate for loopback and "gate.test", and its key, in PEM.
-func (a *Authority) Serving(t testing.TB) (certificate, key string) {
+// Serving returns a serving certificate for loopback and "gate.test", and its key, in PEM, changed by the functions given.
+func (a *Authority) Serving(t testing.TB, changes ...func(*x509.Certificate)) (certificate, key string) {
 	t.Helper()
 	template := &x509.Certificate{
 		SerialNumber: serial(t), DNSNames: []string{"gate.test", "localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	for _, change := range changes {
+		change(template)
 	}
 	private := newKey(t)
 	der := sign(t, template, a.Certificate, private, a.key)

@@ -104,11 +104,12 @@ func verify(presented []*x509.Certificate, g *config.Generation, now time.Time) 
 	for _, certificate := range presented[1:] {
 		intermediates.AddCert(certificate)
 	}
+	at := config.JudgedAt(leaf, now)
 	chains, err := leaf.Verify(x509.VerifyOptions{
-		Roots: roots, Intermediates: intermediates, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		Roots: roots, Intermediates: intermediates, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
 	if err != nil || len(chains) == 0 {
-		if !now.Before(leaf.NotAfter) || now.Before(leaf.NotBefore) {
+		if !at.Before(leaf.NotAfter) || at.Before(leaf.NotBefore) {
 			return nil, CertificateNotInTime
 		}
 		return nil, CertificateInvalid
@@ -117,7 +118,7 @@ func verify(presented []*x509.Certificate, g *config.Generation, now time.Time) 
 		generation: g,
 		client:     client,
 		serial:     leaf.SerialNumber.Text(16),
-		notBefore:  leaf.NotBefore,
+		notBefore:  leaf.NotBefore.Add(-config.Skew),
 		notAfter:   leaf.NotAfter,
 	}
 	switch {
@@ -128,8 +129,8 @@ func verify(presented []*x509.Certificate, g *config.Generation, now time.Time) 
 		return nil, CertificateNotAccepted
 	}
 	for _, certificate := range chains[0] {
-		if certificate.NotBefore.After(v.notBefore) {
-			v.notBefore = certificate.NotBefore
+		if begins := certificate.NotBefore.Add(-config.Skew); begins.After(v.notBefore) {
+			v.notBefore = begins
 		}
 		if certificate.NotAfter.Before(v.notAfter) {
 			v.notAfter = certificate.NotAfter
