@@ -2,22 +2,13 @@ package controllers_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
-	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
-	certmanagermeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 	externalsecrets "github.com/external-secrets/external-secrets/apis/externalsecrets/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -27,6 +18,7 @@ import (
 	"github.com/bartizan-dev/bartizan/controllers/internal/gates"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 	"github.com/bartizan-dev/bartizan/internal/gatestatus"
+	played "github.com/bartizan-dev/bartizan/test/certmanager"
 )
 
 // The control plane of these tests has no cert-manager, no external-secrets, no workload controllers and no kubelet. The
@@ -66,99 +58,10 @@ func (w *world) certManager(ctx context.Context) error {
 			return err
 		}
 		for i := range all.Items {
-			failed = append(failed, w.issue(ctx, &all.Items[i]))
+			failed = append(failed, played.Issue(ctx, w, &all.Items[i], time.Now()))
 		}
 	}
 	return errors.Join(failed...)
-}
-
-func (w *world) issue(ctx context.Context, c *certmanager.Certificate) error {
-	key := client.ObjectKey{Namespace: c.Namespace, Name: c.Spec.SecretName}
-	before, issuer := &corev1.Secret{}, &certmanager.Issuer{}
-	if err := w.Get(ctx, key, before); client.IgnoreNotFound(err) != nil || err == nil && before.Annotations[certmanager.IssuerNameAnnotationKey] == c.Spec.IssuerRef.Name {
-		return err
-	}
-	if err := w.Get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: c.Spec.IssuerRef.Name}, issuer); err != nil {
-		return err
-	}
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return err
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: c.Spec.CommonName},
-		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(c.Spec.Duration.Duration), DNSNames: c.Spec.DNSNames,
-		IsCA: c.Spec.IsCA, BasicConstraintsValid: true,
-	}
-	for _, uri := range c.Spec.URIs {
-		parsed, err := url.Parse(uri)
-		if err != nil {
-			return err
-		}
-		template.URIs = append(template.URIs, parsed)
-	}
-	parent, signer := template, private
-	if issuer.Spec.CA != nil {
-		authority := &corev1.Secret{}
-		if err := w.Get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: issuer.Spec.CA.SecretName}, authority); err != nil {
-			return err
-		}
-		if parent, signer, err = decode(authority); err != nil {
-			return err
-		}
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &private.PublicKey, signer)
-	if err != nil {
-		return err
-	}
-	encoded, err := x509.MarshalECPrivateKey(private)
-	if err != nil {
-		return err
-	}
-	ca := der
-	if parent != template {
-		ca = parent.Raw
-	}
-	secret := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: key.Namespace, Name: key.Name,
-			Annotations: map[string]string{certmanager.CertificateNameKey: c.Name, certmanager.IssuerNameAnnotationKey: issuer.Name},
-		},
-		Type: corev1.SecretTypeTLS,
-		Data: map[string][]byte{
-			"tls.crt": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
-			"tls.key": pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: encoded}),
-			"ca.crt":  pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca}),
-		},
-	}
-	if c.Spec.SecretTemplate != nil {
-		secret.Labels = c.Spec.SecretTemplate.Labels
-	}
-	if before.UID == "" {
-		err = w.Create(ctx, secret)
-	} else {
-		before.Data, before.Annotations = secret.Data, secret.Annotations
-		err = w.Update(ctx, before)
-	}
-	if err != nil {
-		return err
-	}
-	c.Status.Conditions = []certmanager.CertificateCondition{{Type: certmanager.CertificateConditionReady, Status: certmanagermeta.ConditionTrue, Reason: "Ready"}}
-	return w.Status().Update(ctx, c)
-}
-
-func decode(secret *corev1.Secret) (*x509.Certificate, *ecdsa.PrivateKey, error) {
-	certificate, _ := pem.Decode(secret.Data["tls.crt"])
-	key, _ := pem.Decode(secret.Data["tls.key"])
-	if certificate == nil || key == nil {
-		return nil, nil, errors.New("no PEM")
-	}
-	parsed, err := x509.ParseCertificate(certificate.Bytes)
-	if err != nil {
-		return nil, nil, err
-	}
-	private, err := x509.ParseECPrivateKey(key.Bytes)
-	return parsed, private, err
 }
 
 // externalSecrets brings a value for each key of an ExternalSecret whose store exists.
@@ -259,6 +162,8 @@ type gatesActor struct {
 	// tellKeys has them name the keys of their configuration, as real ones do; a rotation waits for that.
 	tellKeys  atomic.Bool
 	listeners atomic.Pointer[[]string]
+	// serial is that of the certificate that gates serve, whatever their Secret has.
+	serial atomic.Pointer[string]
 	// accepts are ids of keys that gates accept beyond their configuration.
 	accepts atomic.Pointer[[]string]
 	asked   atomic.Int64
@@ -278,9 +183,12 @@ func (g *gatesActor) Read(ctx context.Context, all []gates.Gate) []gates.Answer 
 			ServerRequests: []gatestatus.ServerRequest{}}
 		serving := &corev1.Secret{}
 		if g.client.Get(ctx, client.ObjectKey{Namespace: parts[1], Name: parts[0] + "-tls"}, serving) == nil {
-			if leaf, _, err := decode(serving); err == nil {
+			if leaf, _, err := played.Decode(serving); err == nil {
 				answers[i].Status.CertificateSerial = leaf.SerialNumber.Text(16)
 			}
+		}
+		if serial := g.serial.Load(); serial != nil {
+			answers[i].Status.CertificateSerial = *serial
 		}
 		if err != nil {
 			answers[i].Status.ConfigError = err.Error()

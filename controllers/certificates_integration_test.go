@@ -22,6 +22,7 @@ import (
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+	played "github.com/bartizan-dev/bartizan/test/certmanager"
 	"github.com/bartizan-dev/bartizan/test/controlplane"
 )
 
@@ -36,7 +37,7 @@ func (w *world) handshakes(ctx context.Context, server, clientName string) error
 		return secret.Data
 	}
 	verify := func(what, bundle string, leaf map[string][]byte) error {
-		certificate, _, err := decode(&corev1.Secret{Data: leaf})
+		certificate, _, err := played.Decode(&corev1.Secret{Data: leaf})
 		if err != nil {
 			return fmt.Errorf("%s: %w", what, err)
 		}
@@ -166,7 +167,7 @@ func TestIntegrationCertManagerGone(t *testing.T) {
 		return string(secret.Data[key])
 	}
 	authority, config := content("bartizan-ca-1", "tls.crt"), content("weather-gate", gateconfig.ConfigFile)
-	leaf, _, err := decode(&corev1.Secret{Data: map[string][]byte{"tls.crt": []byte(content("weather-tls", "tls.crt")), "tls.key": []byte(content("weather-tls", "tls.key"))}})
+	leaf, _, err := played.Decode(&corev1.Secret{Data: map[string][]byte{"tls.crt": []byte(content("weather-tls", "tls.crt")), "tls.key": []byte(content("weather-tls", "tls.key"))}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,5 +239,55 @@ func TestIntegrationCertManagerDown(t *testing.T) {
 	w.condition("weather", v1alpha1.ConditionCertificatesReady, metav1.ConditionFalse, "CertificateExpired")
 	if children := w.children("weather"); children["Deployment weather"] == nil {
 		t.Error("the Deployment is gone")
+	}
+}
+
+// TestIntegrationKubeletsAreToldOfCertificates: while a gate serves another certificate than its Secret has, the kubelet of its
+// pod is told to read the Secret again.
+func TestIntegrationKubeletsAreToldOfCertificates(t *testing.T) {
+	w := newWorld(t)
+	w.everybody()
+	w.run()
+	w.create(w.server("weather"))
+	w.ready("weather")
+	secret := &corev1.Secret{}
+	serial := func() string {
+		t.Helper()
+		if err := w.get("weather-tls", secret); err != nil {
+			t.Fatal(err)
+		}
+		leaf, _, err := played.Decode(secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return leaf.SerialNumber.Text(16)
+	}
+	before := serial()
+	w.gates.serial.Store(&before)
+	for range 2 {
+		served := serial()
+		delete(secret.Annotations, certmanager.IssuerNameAnnotationKey) // the next look of cert-manager's issues another
+		if err := w.Update(t.Context(), secret); err != nil {
+			t.Fatal(err)
+		}
+		controlplane.Eventually(t, soon, func(context.Context) error {
+			if serial() == served {
+				return errors.New("it is not renewed")
+			}
+			return nil
+		})
+		renewed := serial()
+		controlplane.Eventually(t, soon, func(ctx context.Context) error {
+			pods := &corev1.PodList{}
+			if err := w.List(ctx, pods, client.InNamespace(w.namespace)); err != nil {
+				return err
+			}
+			for _, pod := range pods.Items {
+				if have := pod.Annotations["bartizan.dev/certificate-serial"]; have != renewed {
+					return fmt.Errorf("the kubelet of Pod %s was told of certificate %q, want %q", pod.Name, have, renewed)
+				}
+			}
+			return nil
+		})
 	}
 }

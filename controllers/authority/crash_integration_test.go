@@ -124,6 +124,16 @@ func TestIntegrationRolloverStaleCache(t *testing.T) {
 	w.live(o, w.all(2), "with a stale cache")
 }
 
+// TestIntegrationRolloverWhileKeysRotate: what counts is the authorities that a gate trusts, not that it has the newest
+// configuration, of which there may be another every second.
+func TestIntegrationRolloverWhileKeysRotate(t *testing.T) {
+	w := newWorld(t, controlplane.Start(t))
+	o := w.start(0, nil)
+	w.live(o, w.all(1), "at first")
+	o.RotateAfter, w.restless = w.later(), true
+	w.live(o, w.all(2), "with a configuration that changes all the time")
+}
+
 // TestIntegrationRolloverWaits: a gate that does not answer is waited for and named; before certificates would outlive their
 // authority, the next one issues nevertheless.
 func TestIntegrationRolloverWaits(t *testing.T) {

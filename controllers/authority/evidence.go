@@ -62,7 +62,14 @@ func (r *Reconciler) distrusting(ctx context.Context, x *found, namespace string
 		if bundle == "" || lacks(fmt.Sprintf("the configuration of MCPServer %s/%s", s.Namespace, s.Name), []byte(bundle)) {
 			continue
 		}
-		silent, err := r.disagreeing(ctx, s, func(status gatestatus.Status) bool { return status.Generation == config.Generation })
+		// Of a configuration that changes all the time, as while keys are replaced, no gate may ever be seen to have the newest.
+		silent, err := r.disagreeing(ctx, s, func(status gatestatus.Status) bool {
+			trusts := status.Authorities[namespace]
+			if x.family == system {
+				trusts = status.SystemAuthority
+			}
+			return trusts == gatestatus.Digest(bundle) || status.Generation == config.Generation
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -157,34 +164,23 @@ func (r *Reconciler) configuration(ctx context.Context, s *v1alpha1.MCPServer) (
 	return config, nil
 }
 
-// disagreeing are the gates of a server that count and do not answer as they should, as what people read. The pods are those
-// that are there now, past any cache.
+// disagreeing are the gates of a server that count and do not answer as they should, as what people read.
 func (r *Reconciler) disagreeing(ctx context.Context, s *v1alpha1.MCPServer, agrees func(gatestatus.Status) bool) ([]string, error) {
-	pods, bundle := &corev1.PodList{}, &corev1.ConfigMap{}
-	if err := r.Live.List(ctx, pods, client.InNamespace(s.Namespace), client.MatchingLabels(manifests.Selector(s.Name))); err != nil || len(pods.Items) == 0 {
-		return nil, err
-	}
+	bundle := &corev1.ConfigMap{}
 	if err := r.Client.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: manifests.CABundleName(s.Name)}, bundle); client.IgnoreNotFound(err) != nil {
 		return nil, err
 	}
-	asked := make([]gates.Gate, len(pods.Items))
-	for i := range pods.Items {
-		asked[i] = gates.Gate{Address: pods.Items[i].Status.PodIP, ServerName: manifests.ServerName(s), Roots: bundle.Data[manifests.CABundleKey]}
-	}
+	voices, err := r.ear.Hear(ctx, r.Live, r.Gates, []gates.Server{{MCPServer: s, Bundle: bundle.Data[manifests.CABundleKey]}}, r.now())
 	var all []string
-	for i, answer := range r.Gates.Read(ctx, asked) {
-		pod := &pods.Items[i]
-		name := fmt.Sprintf("Pod %s/%s", pod.Namespace, pod.Name)
+	for _, v := range voices {
 		switch {
-		case !gates.Counts(pod, answer.Err == nil, r.now()):
-		case answer.Err != nil:
-			all = append(all, name+", whose gate does not answer")
-		case !agrees(answer.Status):
-			all = append(all, name)
+		case v.Err != nil:
+			all = append(all, v.Name()+", whose gate does not answer")
+		case !agrees(v.Status):
+			all = append(all, v.Name())
 		}
 	}
-	slices.Sort(all)
-	return all, nil
+	return all, err
 }
 
 // users are who still uses a generation, as what people read: certificates that are asked for from it, delivered ones that it

@@ -2,15 +2,10 @@ package authority_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net/http"
 	"os"
 	"slices"
@@ -41,6 +36,7 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 	"github.com/bartizan-dev/bartizan/internal/gatestatus"
 	"github.com/bartizan-dev/bartizan/internal/rollover"
+	played "github.com/bartizan-dev/bartizan/test/certmanager"
 	"github.com/bartizan-dev/bartizan/test/controlplane"
 )
 
@@ -69,6 +65,8 @@ type world struct {
 	trusting         string
 	// silent has the gate answer nothing.
 	silent bool
+	// restless has the configuration be another by the time that the gate answers.
+	restless bool
 }
 
 func newWorld(t testing.TB, config *rest.Config) *world {
@@ -115,6 +113,11 @@ func (w *world) Read(_ context.Context, asked []gates.Gate) []gates.Answer {
 			continue
 		}
 		out[i].Status = gatestatus.Status{Generation: w.running.Generation, CertificateSerial: w.serving.SerialNumber.Text(16)}
+		if w.restless {
+			out[i].Status.Generation = "another"
+			out[i].Status.SystemAuthority = gatestatus.Digest(w.running.Status.Authority)
+			out[i].Status.Authorities = map[string]string{w.apps: gatestatus.Digest(w.running.Authorities[w.apps])}
+		}
 	}
 	return out
 }
@@ -257,67 +260,17 @@ func (w *world) controllers() {
 	}
 }
 
-// certManager issues what is asked for, and again when another Issuer is asked.
+// certManager issues what is asked for, and again when another Issuer is asked. What has no Issuer waits for it.
 func (w *world) certManager() {
 	w.Helper()
 	for _, namespace := range []string{w.operator, w.apps, w.tools} {
-		all, secrets := &certmanager.CertificateList{}, &corev1.SecretList{}
+		all := &certmanager.CertificateList{}
 		w.must(w.client.List(context.Background(), all, client.InNamespace(namespace)))
-		w.must(w.client.List(context.Background(), secrets, client.InNamespace(namespace)))
-		issued := map[string]string{}
-		for i := range secrets.Items {
-			issued[secrets.Items[i].Name] = secrets.Items[i].Annotations[certmanager.IssuerNameAnnotationKey]
-		}
 		slices.SortFunc(all.Items, func(a, b certmanager.Certificate) int { return strings.Compare(a.Name, b.Name) })
 		for i := range all.Items {
-			if c := &all.Items[i]; issued[c.Spec.SecretName] != c.Spec.IssuerRef.Name {
-				w.issue(c)
-			}
+			w.must(client.IgnoreNotFound(played.Issue(context.Background(), w.client, &all.Items[i], w.now)))
 		}
 	}
-}
-
-func (w *world) issue(c *certmanager.Certificate) {
-	w.Helper()
-	ctx := context.Background()
-	issuer := &certmanager.Issuer{}
-	if err := w.client.Get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: c.Spec.IssuerRef.Name}, issuer); err != nil {
-		return // it waits for its Issuer
-	}
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	w.must(err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: c.Spec.CommonName},
-		NotBefore: w.now.Add(-time.Second), NotAfter: w.now.Add(c.Spec.Duration.Duration), DNSNames: c.Spec.DNSNames, IsCA: c.Spec.IsCA, BasicConstraintsValid: true,
-	}
-	parent, signer := template, private
-	if issuer.Spec.CA != nil {
-		from := &corev1.Secret{}
-		if err := w.client.Get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: issuer.Spec.CA.SecretName}, from); err != nil {
-			return // the Issuer is not ready
-		}
-		block, _ := pem.Decode(from.Data["tls.key"])
-		signer, err = x509.ParseECPrivateKey(block.Bytes)
-		w.must(err)
-		parent = w.parse(from)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &private.PublicKey, signer)
-	w.must(err)
-	key, err := x509.MarshalECPrivateKey(private)
-	w.must(err)
-	object := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: c.Namespace, Name: c.Spec.SecretName, Annotations: map[string]string{
-			certmanager.CertificateNameKey: c.Name, certmanager.IssuerNameAnnotationKey: issuer.Name,
-		}},
-		Data: map[string][]byte{
-			"tls.crt": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
-			"tls.key": pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: key}),
-		},
-	}
-	if c.Spec.SecretTemplate != nil {
-		object.Labels = c.Spec.SecretTemplate.Labels
-	}
-	w.put(object)
 }
 
 func (w *world) parse(secret *corev1.Secret) *x509.Certificate {

@@ -2,6 +2,8 @@
 package gatestatus
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"time"
 
 	"github.com/bartizan-dev/bartizan/internal/inventory"
@@ -20,6 +22,10 @@ type Status struct {
 	Generation string `json:"generation"`
 	// ConfigError says why a newer configuration on disk is not in force; empty when there is none.
 	ConfigError string `json:"configError,omitempty"`
+	// Authorities are the digests (see Digest) of the bundles that vouch for clients, by the clients' namespace.
+	Authorities map[string]string `json:"authorities,omitempty"`
+	// SystemAuthority is that of the bundle that vouches for the operator.
+	SystemAuthority string `json:"systemAuthority,omitempty"`
 	// CertificateSerial is the serving certificate's serial number in hex.
 	CertificateSerial string `json:"certificateSerial,omitempty"`
 	// CertificateNotAfter is when the serving certificate ends.
@@ -40,6 +46,12 @@ type Status struct {
 	// Listeners are sockets in the pod's network namespace that listen on an address other than loopback and are not the
 	// gate's own, as "address:port", sorted, at most 32; "unknown" alone when the gate cannot see them.
 	Listeners []string `json:"listeners,omitempty"`
+}
+
+// Digest names a bundle of certificates by its content.
+func Digest(bundle string) string {
+	sum := sha256.Sum256([]byte(bundle))
+	return hex.EncodeToString(sum[:])
 }
 
 // AuditHead names a line of the audit log of a boot: its place, and the hex SHA-256 of its bytes.

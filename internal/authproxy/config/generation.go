@@ -18,6 +18,7 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/authproxy/token"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/upstream"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+	"github.com/bartizan-dev/bartizan/internal/gatestatus"
 	"github.com/bartizan-dev/bartizan/internal/inventory"
 	"github.com/bartizan-dev/bartizan/internal/policy"
 )
@@ -33,6 +34,8 @@ type Generation struct {
 	Tokens *token.Verifier[*decision.Match]
 	// Pins are the approved definitions.
 	Pins inventory.Pins
+	// AuthorityDigests are those of the bundles that vouch for clients, by the clients' namespace.
+	AuthorityDigests map[string]string
 	// OAuth is what callers are told about authorization; nil without an issuer that they could ask for a token.
 	OAuth *OAuth
 
@@ -122,6 +125,8 @@ func derive(c gateconfig.Config, pair tls.Certificate) (*Generation, error) {
 		authorities: make(map[string]*x509.CertPool, len(c.Authorities)),
 		clients:     make(map[gateconfig.Object]gateconfig.Mode, len(c.Clients)),
 		keys:        map[string]Key{},
+
+		AuthorityDigests: make(map[string]string, len(c.Authorities)),
 	}
 	var err error
 	if g.Table, err = decision.Compile(c.Policy); err != nil {
@@ -137,6 +142,7 @@ func derive(c gateconfig.Config, pair tls.Certificate) (*Generation, error) {
 		if g.authorities[namespace], err = gateconfig.Pool(bundle); err != nil {
 			return nil, fmt.Errorf("%s: authorities: %w", gateconfig.ConfigFile, err)
 		}
+		g.AuthorityDigests[namespace] = gatestatus.Digest(bundle)
 	}
 	if c.Status.Authority != "" {
 		if g.status, err = gateconfig.Pool(c.Status.Authority); err != nil {

@@ -110,6 +110,10 @@ func TestStatusTells(t *testing.T) {
 		before.Version != "test" || before.Boot == "" || before.ConfigError != "" || len(before.Keys) != 2 || !before.Keys[0].LastUsed.IsZero() {
 		t.Errorf("the status is %+v", before)
 	}
+	if before.SystemAuthority != gatestatus.Digest(w.system.PEM) || before.Authorities["agents"] != gatestatus.Digest(w.config.Authorities["agents"]) ||
+		len(before.Authorities) != len(w.config.Authorities) {
+		t.Errorf("it trusts %v and %s", before.Authorities, before.SystemAuthority)
+	}
 	foreign, err := net.Listen("tcp4", "0.0.0.0:0")
 	if err != nil {
 		t.Fatal(err)

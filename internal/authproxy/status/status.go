@@ -118,6 +118,10 @@ func (r *Reporter) Status(ctx context.Context) gatestatus.Status {
 	}
 	s.Generation = g.Generation
 	s.Tools = r.Definitions.Tools()
+	s.Authorities = g.AuthorityDigests
+	if g.Config.Status.Authority != "" {
+		s.SystemAuthority = gatestatus.Digest(g.Config.Status.Authority)
+	}
 	s.CertificateSerial = g.Certificate.Leaf.SerialNumber.Text(16)
 	s.CertificateNotAfter = g.Certificate.Leaf.NotAfter.UTC()
 	for _, unknown := range g.Tokens.Unknown() {
@@ -219,7 +223,7 @@ func mayRead(g *config.Generation, presented []*x509.Certificate, now time.Time)
 		intermediates.AddCert(certificate)
 	}
 	if _, err := leaf.Verify(x509.VerifyOptions{
-		Roots: g.StatusAuthority(), Intermediates: intermediates, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		Roots: g.StatusAuthority(), Intermediates: intermediates, CurrentTime: config.JudgedAt(leaf, now), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}); err != nil {
 		return errReader
 	}
