@@ -9,6 +9,7 @@ export GOFLAGS ?= -buildvcs=false
 
 TOOL := go tool -modfile=hack/tools/go.mod
 FUZZTIME ?= 10s
+ROTATIONS ?= 20
 IMAGE_PREFIX ?= bartizan-dev/
 VERSION ?= dev
 ARCHITECTURES ?= amd64,arm64
@@ -64,6 +65,11 @@ e2e: ## The demo and the tests on a real cluster; KEEP_CLUSTER=1 leaves it there
 .PHONY: samples
 samples: ## The samples of real servers (config/samples) on the demo's cluster: each is applied, gets ready, and serves what its policy allows
 	@go run ./hack/check samples
+
+.PHONY: soak
+soak: ## The rotation of keys, certificates and authorities under load on a real cluster, ROTATIONS (20) times for each client
+	go run ./hack/demo up
+	BARTIZAN_ROTATIONS=$(ROTATIONS) go test -count=1 -timeout 4h -run 'TestE2ERotation$$' -v ./test/e2e
 
 .PHONY: verify
 verify: ## Generated files and docs up to date, format, vet, lint, licences, house rules

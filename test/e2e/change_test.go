@@ -201,7 +201,7 @@ func TestE2ECertificateRenewed(t *testing.T) {
 }
 
 // TestE2EExternalSecret: values of the external store reach the server, as files and as environment variables; a change
-// reaches a file without a restart.
+// reaches a file without a restart, and what the store loses is kept.
 func TestE2EExternalSecret(t *testing.T) {
 	t.Parallel()
 	c := start(t)
@@ -242,6 +242,16 @@ func TestE2EExternalSecret(t *testing.T) {
 		return err
 	})
 	t.Logf("the changed value reached the file after %s", took)
+	g.unchanged(t, before)
+
+	// What the store has lost is kept here, and told.
+	change(t, c, secret, func(stored *corev1.Secret) { delete(stored.Data, "token") })
+	becomes(t, c, server, ofServer, v1alpha1.ConditionSecretsReady, metav1.ConditionFalse, "spec.secrets[upstream]")
+	if got := g.call(t, "file", file); got.Text != "second" {
+		t.Errorf("the store lost the value: the file has %q (%s), want the last good one", got.Text, got.Message)
+	}
+	change(t, c, secret, func(stored *corev1.Secret) { stored.Data["token"] = []byte("second") })
+	becomes(t, c, server, ofServer, v1alpha1.ConditionSecretsReady, metav1.ConditionTrue, "")
 	g.unchanged(t, before)
 
 	change(t, c, secret, func(stored *corev1.Secret) { stored.Data["mode"] = []byte("lenient") })

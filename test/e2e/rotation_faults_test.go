@@ -110,7 +110,7 @@ func (b testbed) cut(t *testing.T, from, to string) (mend func()) {
 // It does not run beside other tests: what it breaks is everybody's.
 func TestE2ERotationFaults(t *testing.T) {
 	c := start(t)
-	f := c.fleet(t, 2, 2, 2, 3, nil)
+	f := c.fleet(t, 2, 2, 2, 3)
 	f.hurry(t)
 	f.unharmed(t, "the beginning")
 	t.Run("ExternalStore", func(t *testing.T) { f.storeDown(t) })

@@ -42,16 +42,20 @@ type carrier struct {
 	hurried bool
 }
 
-// fleet makes servers and clients, and has the clients begin to work.
-func (c *cluster) fleet(t *testing.T, servers, replicas, carriers, clients int, mutate func(*v1alpha1.MCPServer)) *fleet {
+// The life of certificates that cert-manager renews every few minutes.
+const (
+	shortLife        = "1h"
+	shortRenewBefore = "57m"
+)
+
+// fleet makes servers and clients, whose certificates are renewed every few minutes, and has the clients begin to work.
+func (c *cluster) fleet(t *testing.T, servers, replicas, carriers, clients int) *fleet {
 	t.Helper()
 	f := &fleet{cluster: c, tools: c.namespace(t, "tools"), callers: c.namespace(t, "callers")}
 	for i := range servers {
 		server := c.server(f.tools, fmt.Sprintf("server-%d", i))
 		server.Spec.Replicas = ptr.To(int32(replicas))
-		if mutate != nil {
-			mutate(server)
-		}
+		server.Spec.TLS = &v1alpha1.TLS{Duration: shortLife, RenewBefore: shortRenewBefore}
 		f.servers = append(f.servers, server)
 		c.create(t, server)
 	}
@@ -67,6 +71,7 @@ func (c *cluster) fleet(t *testing.T, servers, replicas, carriers, clients int, 
 			made := mcpClient(f.callers, fmt.Sprintf("client-%d-%d", i, j), f.servers...)
 			made.Spec.PodSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"app": fmt.Sprintf("carrier-%d", i)}}
 			made.Spec.Rotation = &v1alpha1.KeyRotation{Overlap: "1m"}
+			made.Spec.Certificate = v1alpha1.ClientCertificate{Duration: shortLife, RenewBefore: shortRenewBefore}
 			carried.clients = append(carried.clients, made.Name)
 			f.clients = append(f.clients, made)
 			policy.Spec.Rules[0].Subjects = append(policy.Spec.Rules[0].Subjects, v1alpha1.Subject{

@@ -18,17 +18,18 @@ import (
 )
 
 // rotationsVariable is the environment variable with the number of rotations that each client goes through in
-// TestE2ERotation; the disturbances are repeated until then. For the long run:
-//
-//	BARTIZAN_ROTATIONS=20 go test -count=1 -timeout 2h -run 'TestE2ERotation$' -v ./test/e2e
+// TestE2ERotation; the disturbances are repeated until then. "make soak" is the long run.
 const (
 	rotationsVariable = "BARTIZAN_ROTATIONS"
 	fewRotations      = 3
+	// perDisturbance is how often each client's key is replaced before the next disturbance of the long run.
+	perDisturbance = 2
 )
 
 // TestE2ERotation: not one request fails while 20 clients with 3 servers of 2 replicas each get new keys as fast as the gates
-// acknowledge them and new certificates, and while servers are restarted, the operator is killed and its leader changes. No
-// client is ever without a current key, and every retired key is refused at every replica.
+// acknowledge them and new certificates every few minutes, and while other authorities follow those of both namespaces, a
+// server is restarted, the operator is killed and its leader changes. No client is ever without a current key, and every
+// retired key is refused at every replica.
 //
 // The clients read the mounted files again for each request and each handshake. The kubelet has its defaults. Half of the
 // clients' pods are annotated by their owner after each change, and get it within seconds; the other half gets it when their
@@ -44,11 +45,14 @@ func TestE2ERotation(t *testing.T) {
 			t.Fatalf("%s=%s: want a number of rotations", rotationsVariable, text)
 		}
 	}
-	f := start(t).fleet(t, 3, 2, 4, 5, nil)
+	c := start(t)
+	defer c.hurryAuthorities(t)()
+	f := c.fleet(t, 3, 2, 4, 5)
 	f.unharmed(t, "the beginning")
 	begun := time.Now()
 	f.hurry(t)
 	f.rotate(t, rotations)
+	followed := f.rollOver(t)
 	disturbances := []struct {
 		name string
 		do   func(*testing.T)
@@ -58,12 +62,19 @@ func TestE2ERotation(t *testing.T) {
 		{"the operator was killed", f.killOperator},
 		{"another operator leads", f.changeLeader},
 	}
-	for round := 0; round == 0 || rotations > fewRotations && f.ledger.rotations(f.clients) < rotations; round++ {
+	for done := 0; done < len(disturbances) || rotations > fewRotations && f.ledger.rotations(f.clients) < rotations; {
 		for _, disturbance := range disturbances {
+			if rotations > fewRotations {
+				// Keys are to be replaced between the disturbances, too.
+				f.rotated(t, min(perDisturbance*done, rotations))
+			}
+			done++
 			disturbance.do(t)
 			f.unharmed(t, disturbance.name)
 		}
 	}
+	followed()
+	f.unharmed(t, "other authorities have followed")
 	f.settled(t, rotations, time.Duration(rotations)*3*time.Minute+20*time.Minute)
 	f.unharmed(t, fmt.Sprintf("%d rotations in %s", rotations, time.Since(begun).Round(time.Second)))
 	f.refused(t)
@@ -72,6 +83,17 @@ func TestE2ERotation(t *testing.T) {
 			t.Errorf("%s does not use its key %v: %+v", name, current, account.Succeeded)
 		}
 	}
+}
+
+// rotated waits until each client has had so many new keys.
+func (f *fleet) rotated(t *testing.T, times int) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("every client has had %d new keys", times), 20*time.Minute, func(context.Context) error {
+		if n := f.ledger.rotations(f.clients); n < times {
+			return fmt.Errorf("one has had %d", n)
+		}
+		return nil
+	})
 }
 
 // renewCertificates has cert-manager issue every certificate of clients and servers again, and waits until it has.

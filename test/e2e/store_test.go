@@ -10,8 +10,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
@@ -120,6 +123,54 @@ func TestE2EPushedKey(t *testing.T) {
 		}
 		return nil
 	})
+	s.withdrawn(t, second, stored)
+}
+
+// withdrawn takes the store out of the client's spec, once with each deletion policy: the key in the store stays there or goes,
+// and the client keeps it.
+func (s *stocked) withdrawn(t *testing.T, key string, stored func(context.Context) (string, error)) {
+	t.Helper()
+	stores := s.client.Spec.APIKey.Stores
+	for _, test := range []struct {
+		policy v1alpha1.PushDeletionPolicy
+		left   string
+	}{{v1alpha1.PushRetain, key}, {v1alpha1.PushDelete, ""}} {
+		change(t, s.cluster, s.client, func(c *v1alpha1.MCPClient) {
+			c.Spec.APIKey.Stores = []v1alpha1.ClientKeyStore{*stores[0].DeepCopy()}
+			c.Spec.APIKey.Stores[0].Push.DeletionPolicy = test.policy
+		})
+		pushed := &unstructured.Unstructured{}
+		pushed.SetGroupVersionKind(schema.GroupVersionKind{Group: "external-secrets.io", Version: "v1alpha1", Kind: "PushSecret"})
+		name := client.ObjectKey{Namespace: s.client.Namespace, Name: "friend." + s.server.Namespace}
+		eventually(t, fmt.Sprintf("external-secrets is to push, and to %s", test.policy), time.Minute, func(ctx context.Context) error {
+			if err := s.Get(ctx, name, pushed); err != nil {
+				return err
+			}
+			policy, _, _ := unstructured.NestedString(pushed.Object, "spec", "deletionPolicy")
+			if (policy == "Delete") != (test.policy == v1alpha1.PushDelete) {
+				return fmt.Errorf("its deletionPolicy is %q", policy)
+			}
+			if got, err := stored(ctx); err != nil || got != key {
+				return fmt.Errorf("the store has %d characters: %w", len(got), err)
+			}
+			return nil
+		})
+		change(t, s.cluster, s.client, func(c *v1alpha1.MCPClient) { c.Spec.APIKey.Stores = nil })
+		eventually(t, fmt.Sprintf("nothing is pushed any more, %s", test.policy), 2*time.Minute, func(ctx context.Context) error {
+			if err := s.Get(ctx, name, pushed); !apierrors.IsNotFound(err) {
+				return errors.Join(err, fmt.Errorf("the PushSecret is there, with the finalizers %v", pushed.GetFinalizers()))
+			}
+			got, err := stored(ctx)
+			if err == nil && got != test.left {
+				err = fmt.Errorf("the store has %d characters, want %d", len(got), len(test.left))
+			}
+			return err
+		})
+		if s.key(t) != key {
+			t.Error("the client lost its key with the store")
+		}
+		s.serves(t, fmt.Sprintf("the key without a store, %s", test.policy), key)
+	}
 }
 
 // TestE2ESourcedKey: a new value in the store becomes the client's key with an overlap, and garbage there costs nothing.
