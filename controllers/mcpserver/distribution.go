@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -55,8 +56,24 @@ func (r *Reconciler) distribute(ctx context.Context, o *observed, generation str
 	if leaf := leaf(o.certificateSecret); leaf != nil {
 		serial = leaf.SerialNumber.Text(16)
 	}
+	answers := make([]gates.Answer, len(asked))
+	var each errgroup.Group
+	for i := range asked {
+		each.Go(func() error { // one that is slow to answer keeps no other from being told
+			answers[i] = r.Gates.Read(ctx, asked[i:i+1])[0]
+			changed := map[string]string{}
+			if answers[i].Err != nil || answers[i].Status.Generation != generation {
+				changed[manifests.AnnotationGateGeneration] = generation
+			}
+			if shown := answers[i].Status.CertificateSerial; shown != "" && shown != serial {
+				changed[manifests.AnnotationCertificate] = serial
+			}
+			return r.nudge(ctx, ready[i], changed)
+		})
+	}
+	err := each.Wait()
 	seen := map[string]bool{}
-	for i, answer := range r.Gates.Read(ctx, asked) {
+	for _, answer := range answers {
 		switch {
 		case answer.Err != nil:
 			d.unreadable++
@@ -74,18 +91,8 @@ func (r *Reconciler) distribute(ctx context.Context, o *observed, generation str
 				d.listeners = append(d.listeners, listener)
 			}
 		}
-		changed := map[string]string{}
-		if answer.Err != nil || answer.Status.Generation != generation {
-			changed[manifests.AnnotationGateGeneration] = generation
-		}
-		if answer.Status.CertificateSerial != "" && answer.Status.CertificateSerial != serial {
-			changed[manifests.AnnotationCertificate] = serial
-		}
-		if err := r.nudge(ctx, ready[i], changed); err != nil {
-			return d, err
-		}
 	}
-	return d, nil
+	return d, err
 }
 
 // nudge changes annotations of the pod, so that its kubelet reads the pod's Secrets now and not within a minute or more.

@@ -52,7 +52,7 @@ type Credentials func(ctx context.Context) (*tls.Certificate, error)
 
 const (
 	// timeout bounds one question, connection included.
-	timeout = 2 * time.Second
+	timeout = 5 * time.Second
 	// concurrency bounds the questions that are under way at once, for all servers together.
 	concurrency = 64
 	// idle is for how long a connection waits for another question.
