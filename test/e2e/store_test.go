@@ -82,7 +82,7 @@ func TestE2EPushedKey(t *testing.T) {
 	})
 	stored := func(ctx context.Context) (string, error) { return s.held(ctx, s.manager, "mcp-friend", "token") }
 	first := s.key(t)
-	eventually(t, "the store has the first key", time.Minute, func(ctx context.Context) error {
+	eventually(t, "the store has the first key", 3*time.Minute, func(ctx context.Context) error {
 		if got, err := stored(ctx); err != nil || got != first {
 			return fmt.Errorf("it has %d characters: %w", len(got), err)
 		}
@@ -94,7 +94,7 @@ func TestE2EPushedKey(t *testing.T) {
 		c.Spec.Rotation.RotateAfter = &metav1.Time{Time: time.Now()}
 	})
 	var second string
-	took := eventually(t, "the client has a new key", time.Minute, func(ctx context.Context) error {
+	took := eventually(t, "the client has a new key", 3*time.Minute, func(ctx context.Context) error {
 		if second = s.key(t); second == first {
 			return errors.New("it has the old one")
 		}
@@ -107,7 +107,7 @@ func TestE2EPushedKey(t *testing.T) {
 	t.Logf("a rotation with the store took %s", took)
 	s.serves(t, "the new key", second)
 	s.serves(t, "the old key", first)
-	eventually(t, "only the newest version is left to push", 30*time.Second, func(ctx context.Context) error {
+	eventually(t, "only the newest version is left to push", 3*time.Minute, func(ctx context.Context) error {
 		var secrets corev1.SecretList
 		if err := s.List(ctx, &secrets, client.InNamespace(s.client.Namespace)); err != nil {
 			return err
@@ -142,7 +142,7 @@ func (s *stocked) withdrawn(t *testing.T, key string, stored func(context.Contex
 		pushed := &unstructured.Unstructured{}
 		pushed.SetGroupVersionKind(schema.GroupVersionKind{Group: "external-secrets.io", Version: "v1alpha1", Kind: "PushSecret"})
 		name := client.ObjectKey{Namespace: s.client.Namespace, Name: "friend." + s.server.Namespace}
-		eventually(t, fmt.Sprintf("external-secrets is to push, and to %s", test.policy), time.Minute, func(ctx context.Context) error {
+		eventually(t, fmt.Sprintf("external-secrets is to push, and to %s", test.policy), 3*time.Minute, func(ctx context.Context) error {
 			if err := s.Get(ctx, name, pushed); err != nil {
 				return err
 			}
@@ -156,7 +156,7 @@ func (s *stocked) withdrawn(t *testing.T, key string, stored func(context.Contex
 			return nil
 		})
 		change(t, s.cluster, s.client, func(c *v1alpha1.MCPClient) { c.Spec.APIKey.Stores = nil })
-		eventually(t, fmt.Sprintf("nothing is pushed any more, %s", test.policy), 2*time.Minute, func(ctx context.Context) error {
+		eventually(t, fmt.Sprintf("nothing is pushed any more, %s", test.policy), 3*time.Minute, func(ctx context.Context) error {
 			if err := s.Get(ctx, name, pushed); !apierrors.IsNotFound(err) {
 				return errors.Join(err, fmt.Errorf("the PushSecret is there, with the finalizers %v", pushed.GetFinalizers()))
 			}
@@ -190,7 +190,7 @@ func TestE2ESourcedKey(t *testing.T) {
 		})
 	}
 	put(second + "\n")
-	t.Logf("a new value took %s", eventually(t, "the client has the new key", time.Minute, func(context.Context) error {
+	t.Logf("a new value took %s", eventually(t, "the client has the new key", 3*time.Minute, func(context.Context) error {
 		if s.key(t) != second {
 			return errors.New("it has the old one")
 		}
@@ -200,7 +200,7 @@ func TestE2ESourcedKey(t *testing.T) {
 	s.serves(t, "the old key", first)
 
 	put("changeme")
-	eventually(t, "the status says that it is no key", time.Minute, func(ctx context.Context) error {
+	eventually(t, "the status says that it is no key", 3*time.Minute, func(ctx context.Context) error {
 		if err := s.Get(ctx, client.ObjectKeyFromObject(s.client), s.client); err != nil {
 			return err
 		}
