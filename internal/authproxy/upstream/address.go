@@ -3,18 +3,14 @@ package upstream
 import (
 	"context"
 	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"net"
 	"path/filepath"
 	"strings"
 )
 
-// socketPrefix begins the address of a Unix socket; socketHost ends the host name that stands for one in a URL.
-const (
-	socketPrefix = "unix:"
-	socketHost   = ".socket"
-)
+// socketPrefix begins the address of a Unix socket.
+const socketPrefix = "unix:"
 
 // maxSocket bounds the path of a Unix socket, in bytes: what the kernel takes.
 const maxSocket = 107
@@ -59,29 +55,16 @@ func CheckAddress(address string) error {
 	return nil
 }
 
-// authority is what stands for an address in a URL: connections are kept by it.
-func authority(address string) string {
-	if path, ok := strings.CutPrefix(address, socketPrefix); ok {
-		return hex.EncodeToString([]byte(path)) + socketHost
-	}
-	return address
-}
+// isSocket says whether an address is a Unix socket's.
+func isSocket(address string) bool { return strings.HasPrefix(address, socketPrefix) }
 
-// dial connects to the address that an authority stands for, if it is of a kind that the gate dials.
-func dial(ctx context.Context, dialer *net.Dialer, network, authority string) (net.Conn, error) {
-	address := authority
-	if name, _, ok := strings.Cut(authority, socketHost); ok {
-		path, err := hex.DecodeString(name)
-		if err != nil {
-			return nil, err
-		}
-		address = SocketAddress(string(path))
-	}
+// dial connects to an address, if it is of a kind that the gate dials.
+func dial(ctx context.Context, dialer *net.Dialer, address string) (net.Conn, error) {
 	if err := CheckAddress(address); err != nil {
 		return nil, err
 	}
 	if path, ok := strings.CutPrefix(address, socketPrefix); ok {
 		return dialer.DialContext(ctx, "unix", path)
 	}
-	return dialer.DialContext(ctx, network, address)
+	return dialer.DialContext(ctx, "tcp", address)
 }

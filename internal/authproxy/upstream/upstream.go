@@ -3,7 +3,6 @@
 package upstream
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -13,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -96,8 +96,12 @@ type Answer struct {
 	Text []byte
 }
 
-// Client keeps the connections to the server.
-type Client struct{ transport *http.Transport }
+// Client keeps the connections to the server. A request and its answer are written and read where Do is called: there is no
+// goroutine for a connection.
+type Client struct {
+	dial func(ctx context.Context, address string) (net.Conn, error)
+	pool pool
+}
 
 // NewClient returns a Client without connections. It follows no redirect, obeys no proxy setting, keeps no cookie and
 // asks for no compression.
@@ -106,24 +110,16 @@ func NewClient() *Client { return NewGuarded(nil) }
 // NewGuarded returns a Client that asks the guard, after each new connection, whether it may be used.
 func NewGuarded(guard func() error) *Client {
 	dialer := &net.Dialer{Timeout: dialTimeout}
-	return &Client{transport: &http.Transport{
-		Proxy: nil,
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			connection, err := dial(ctx, dialer, network, address)
-			if err != nil || guard == nil {
-				return connection, err
-			}
-			if err := guard(); err != nil {
-				_ = connection.Close()
-				return nil, err
-			}
-			return connection, nil
-		},
-		DisableCompression:     true,
-		MaxIdleConns:           maxIdle,
-		MaxIdleConnsPerHost:    maxIdle,
-		IdleConnTimeout:        idleTimeout,
-		MaxResponseHeaderBytes: maxResponseHeader,
+	return &Client{dial: func(ctx context.Context, address string) (net.Conn, error) {
+		connection, err := dial(ctx, dialer, address)
+		if err != nil || guard == nil {
+			return connection, err
+		}
+		if err := guard(); err != nil {
+			_ = connection.Close()
+			return nil, err
+		}
+		return connection, nil
 	}}
 }
 
@@ -132,79 +128,137 @@ func Accepts(ctx context.Context, address string) bool {
 	if CheckAddress(address) != nil {
 		return false
 	}
-	conn, err := dial(ctx, &net.Dialer{Timeout: time.Second}, "tcp", authority(address))
+	conn, err := dial(ctx, &net.Dialer{Timeout: time.Second}, address)
 	if err != nil {
 		return false
 	}
 	return conn.Close() == nil
 }
 
-// Close closes the connections that are not in use.
-func (c *Client) Close() { c.transport.CloseIdleConnections() }
+// Close closes the connections that are not in use, and the others when they are not any more.
+func (c *Client) Close() { c.pool.close() }
 
-// Do sends a request and returns the answer, or a Failure. A request is sent once: net/http sends again only where it
-// knows that nothing of the request was written.
+// Do sends a request and returns the answer, or a Failure. A request is sent once: it is sent again only on another
+// connection, when nothing of it was written on one that had waited.
 func (c *Client) Do(ctx context.Context, request Request) (*Answer, error) {
-	r, err := build(ctx, request)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", Broken, err)
-	}
-	response, err := c.transport.RoundTrip(r)
-	if err != nil {
-		var dial *net.OpError
-		var failure Failure
-		if errors.As(err, &failure) {
-			return nil, failure
+	for {
+		if ctx.Err() != nil {
+			return nil, Broken
 		}
-		if errors.As(err, &dial) && dial.Op == "dial" {
-			return nil, Unreachable
+		conn, waited := c.pool.get(request.Address, time.Now()), true
+		if conn == nil {
+			dialled, err := c.dial(ctx, request.Address)
+			if err != nil {
+				return nil, undialled(err)
+			}
+			conn, waited = newConnection(dialled), false
 		}
-		return nil, Broken
+		var err error
+		if conn.buffer, err = request.appendHead(conn.buffer[:0]); err != nil {
+			_ = conn.Close()
+			return nil, fmt.Errorf("%w: %w", Broken, err)
+		}
+		x := &exchange{pool: &c.pool, address: request.Address, c: conn}
+		nothing, err := x.begin(ctx, request.Verb, request.Body)
+		if err != nil {
+			x.end(false)
+			if nothing && waited {
+				continue
+			}
+			return nil, Broken
+		}
+		return x.answer(request.Verb)
 	}
-	answer, err := read(request.Verb, response)
+}
+
+// undialled is the failure for a connection that could not be had.
+func undialled(err error) Failure {
+	var failure Failure
+	var dial *net.OpError
+	switch {
+	case errors.As(err, &failure):
+		return failure
+	case errors.As(err, &dial) && dial.Op == "dial":
+		return Unreachable
+	}
+	return Broken
+}
+
+// answer judges the answer.
+func (x *exchange) answer(verb string) (*Answer, error) {
+	x.body, x.response.Body = x.response.Body, x
+	if x.body == http.NoBody {
+		x.end(true)
+	}
+	answer, err := read(verb, x.response)
 	if err != nil || answer.Body == nil {
 		// The rest is not read: a connection with an unread answer is not used again.
-		_ = response.Body.Close()
+		x.end(false)
 	}
 	return answer, err
 }
 
-func build(ctx context.Context, request Request) (*http.Request, error) {
-	var body io.Reader
-	if request.Verb == http.MethodPost {
-		body = bytes.NewReader(request.Body)
+// Errors of requests that could not be one request.
+var (
+	errValue = errors.New("a header's value cannot be sent")
+	errName  = errors.New("a header's name cannot be sent")
+)
+
+// appendHead appends the request's head.
+func (r *Request) appendHead(b []byte) ([]byte, error) {
+	b = append(append(b, r.Verb...), ' ')
+	b = append(append(b, (&url.URL{Path: r.Path}).RequestURI()...), " HTTP/1.1\r\n"...)
+	var failure error
+	field := func(name, value string) {
+		if !isToken(name) {
+			failure = errName
+		}
+		for i := range len(value) {
+			if c := value[i]; c < ' ' && c != '\t' || c == 0x7f {
+				failure = errValue
+			}
+		}
+		b = append(append(append(append(b, name...), ": "...), value...), "\r\n"...)
 	}
-	host := authority(request.Address)
-	r, err := http.NewRequestWithContext(ctx, request.Verb, "http://"+host, body)
-	if err != nil {
-		return nil, err
-	}
-	r.URL = &url.URL{Scheme: "http", Host: host, Path: request.Path}
-	for name, values := range request.Headers {
-		r.Header[name] = values
-	}
-	set := func(name, value string) {
+	known := func(name, value string) {
 		if value != "" {
-			r.Header.Set(name, value)
+			field(name, value)
 		}
 	}
-	switch request.Verb {
+	if isSocket(r.Address) {
+		field("Host", "localhost")
+		field(HeaderPrincipal, EncodePrincipal(cmp.Or(r.Principal, Self)))
+	} else {
+		field("Host", r.Address)
+	}
+	switch r.Verb {
 	case http.MethodPost:
-		set("Content-Type", "application/json")
-		set("Accept", "application/json, text/event-stream")
+		field("Content-Type", "application/json")
+		field("Accept", "application/json, text/event-stream")
+		b = append(strconv.AppendInt(append(b, "Content-Length: "...), int64(len(r.Body)), 10), "\r\n"...)
 	case http.MethodGet:
-		set("Accept", "text/event-stream")
+		field("Accept", "text/event-stream")
 	}
-	set("Mcp-Session-Id", request.SessionID)
-	set("Last-Event-ID", request.LastEventID)
-	set("Traceparent", request.TraceParent)
-	set("Tracestate", request.TraceState)
-	if host != request.Address {
-		r.Host = "localhost"
-		r.Header.Set(HeaderPrincipal, EncodePrincipal(cmp.Or(request.Principal, Self)))
+	for name, values := range r.Headers {
+		for _, value := range values {
+			field(name, value)
+		}
 	}
-	r.Header["User-Agent"] = nil
-	return r, nil
+	known("Mcp-Session-Id", r.SessionID)
+	known("Last-Event-Id", r.LastEventID)
+	known("Traceparent", r.TraceParent)
+	known("Tracestate", r.TraceState)
+	return append(b, "\r\n"...), failure
+}
+
+// isToken says whether a name can be a header's (RFC 9110, section 5.6.2).
+func isToken(name string) bool {
+	for i := range len(name) {
+		if c := name[i]; (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
+			return false
+		}
+	}
+	return name != ""
 }
 
 func read(verb string, response *http.Response) (*Answer, error) {
