@@ -113,6 +113,7 @@ func serve(ctx context.Context, options gate.Options) error {
 		}
 		end()
 	}()
+	collectSeldom()
 	g, err := gate.New(options)
 	if err != nil {
 		return err

@@ -92,7 +92,7 @@ func (x *exchange) initializes() bool {
 func (x *exchange) json(ctx context.Context, answer *upstream.Answer) {
 	hold := x.gate.held.Hold(x.principal.Name(), copies)
 	defer hold.Release()
-	body, err := hold.Read(answer.Body, maxAnswer)
+	body, err := hold.Read(answer.Body, answer.Length, maxAnswer)
 	switch {
 	case errors.Is(err, limit.ErrBusy):
 		x.refuse(audit.Failed, errBusy)

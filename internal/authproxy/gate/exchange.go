@@ -31,9 +31,10 @@ type exchange struct {
 	r    *http.Request
 	rc   *http.ResponseController
 
-	config   *config.Generation
-	replaced <-chan struct{}
-	record   audit.Record
+	config *config.Generation
+	record audit.Record
+	// ends ends the call with its credential.
+	ends *time.Timer
 
 	principal identity.Principal
 	grants    *decision.Grants
@@ -64,7 +65,7 @@ type exchange struct {
 
 func newExchange(g *Gate, w http.ResponseWriter, r *http.Request) *exchange {
 	x := &exchange{gate: g, w: w, r: r, rc: http.NewResponseController(w), body: g.held.Hold("", 1)}
-	x.config, x.replaced = g.store.Current()
+	x.config, _ = g.store.Current()
 	x.record = audit.Record{
 		Time: time.Now(), Source: r.RemoteAddr, Verb: r.Method, TraceID: traceID(r.Header),
 	}
@@ -216,7 +217,7 @@ func (x *exchange) readMessage() *message.Error {
 	if x.r.ContentLength > bound {
 		return errTooLarge
 	}
-	body, err := x.body.Read(x.r.Body, bound)
+	body, err := x.body.Read(x.r.Body, x.r.ContentLength, bound)
 	x.record.RequestBytes = int64(len(body))
 	switch {
 	case errors.Is(err, limit.ErrBusy):
@@ -350,7 +351,7 @@ func (x *exchange) pass() {
 	defer cancel(nil)
 	defer x.gate.follow(x, cancel)()
 	x.remember()
-	go x.watch(ctx, cancel)
+	defer x.gate.watch(x, cancel)()
 	if x.principal.KeyID != "" && !x.standing() {
 		defer x.gate.usage.Open(x.principal.KeyID)()
 	}

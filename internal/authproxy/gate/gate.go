@@ -93,6 +93,8 @@ type Gate struct {
 	clients  *limit.Rates[string]
 	rules    *limit.Rates[ruleUse]
 	failures *limit.Failures
+	// calls are the calls that are being answered.
+	calls calls
 	// life ends with the gate, and every call with it.
 	life context.Context
 	end  context.CancelFunc
@@ -140,6 +142,7 @@ func New(options Options) (*Gate, error) {
 		clients:     limit.NewRates[string](),
 		rules:       limit.NewRates[ruleUse](),
 		failures:    limit.NewFailures(time.Now()),
+		calls:       calls{open: map[*exchange]context.CancelCauseFunc{}},
 	}
 	g.life, g.end = context.WithCancel(context.Background())
 	g.lister = g.newLister()

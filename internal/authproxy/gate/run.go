@@ -96,6 +96,7 @@ func (g *Gate) Run(ctx, now context.Context, l Listeners) error {
 	}
 	g.store.Reload()
 	running.Go(func() { g.store.Watch(background) })
+	running.Go(func() { g.watchAll(background) })
 	if g.options.ListInterval > 0 {
 		running.Go(func() { g.lister.Run(background) })
 	}

@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/bartizan-dev/bartizan/internal/authproxy/identity"
@@ -19,36 +20,79 @@ func (x *exchange) standing() bool {
 	return x.r.Method == http.MethodGet || (x.message != nil && x.message.Method == "subscriptions/listen")
 }
 
+// calls are the calls that are being answered. They are told when the configuration is replaced and when the gate ends: a
+// goroutine that waits for that would cost each call more than its verdict.
+type calls struct {
+	mu   sync.Mutex
+	open map[*exchange]context.CancelCauseFunc
+}
+
 // watch ends the call when its credential ends, leaves the configuration or loses the right to it, and a stream that
-// would not end by itself when the gate does.
-func (x *exchange) watch(ctx context.Context, cancel context.CancelCauseFunc) {
-	var closed <-chan struct{}
-	if x.standing() {
-		closed = x.gate.drain.Closed()
+// would not end by itself when the gate does. The returned function ends watching.
+func (g *Gate) watch(x *exchange, cancel context.CancelCauseFunc) func() {
+	x.ends = time.AfterFunc(time.Until(x.principal.NotAfter), func() { cancel(errRevoked) })
+	g.calls.mu.Lock()
+	g.calls.open[x] = cancel
+	g.calls.mu.Unlock()
+	// What was replaced, or ended, before it was known here is not told again.
+	if current, _ := g.store.Current(); current != x.config {
+		g.judgeAgain(x, cancel)
 	}
-	replaced := x.replaced
-	ends := time.NewTimer(time.Until(x.principal.NotAfter))
-	defer ends.Stop()
+	select {
+	case <-g.drain.Closed():
+		if x.standing() {
+			cancel(errDraining)
+		}
+	default:
+	}
+	return func() {
+		g.calls.mu.Lock()
+		delete(g.calls.open, x)
+		g.calls.mu.Unlock()
+		x.ends.Stop()
+	}
+}
+
+// each calls a function for each call that is being answered.
+func (c *calls) each(do func(*exchange, context.CancelCauseFunc)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for x, cancel := range c.open {
+		do(x, cancel)
+	}
+}
+
+// judgeAgain ends the call if the configuration in force does not allow it.
+func (g *Gate) judgeAgain(x *exchange, cancel context.CancelCauseFunc) {
+	current, _ := g.store.Current()
+	now := time.Now()
+	p, failure := identity.Authenticate(x.r, current, now, nil)
+	if failure != "" || p.Name() != x.principal.Name() || !decide(current, p, x.judged, now, nil).Allowed {
+		cancel(errRevoked)
+		return
+	}
+	// A credential that ends later, or sooner, by what is in force now.
+	x.ends.Reset(time.Until(p.NotAfter))
+}
+
+// watchAll tells calls about what happens to all of them, until the context ends.
+func (g *Gate) watchAll(ctx context.Context) {
+	closed := g.drain.Closed()
+	_, replaced := g.store.Current()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-closed:
-			cancel(errDraining)
-			return
-		case <-ends.C:
-			cancel(errRevoked)
-			return
+			closed = nil
+			g.calls.each(func(x *exchange, cancel context.CancelCauseFunc) {
+				if x.standing() {
+					cancel(errDraining)
+				}
+			})
 		case <-replaced:
-			g, next := x.gate.store.Current()
-			now := time.Now()
-			p, failure := identity.Authenticate(x.r, g, now, nil)
-			if failure != "" || p.Name() != x.principal.Name() || !decide(g, p, x.judged, now, nil).Allowed {
-				cancel(errRevoked)
-				return
-			}
-			replaced = next
-			ends.Reset(time.Until(p.NotAfter))
+			_, replaced = g.store.Current()
+			g.calls.each(g.judgeAgain)
 		}
 	}
 }

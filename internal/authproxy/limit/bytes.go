@@ -65,15 +65,16 @@ func (h *Hold) Grow(n int64) error {
 // Release gives the part back.
 func (h *Hold) Release() { _ = h.Grow(0) }
 
-// Read reads all there is, at most limit bytes, growing the part before the memory is used.
-func (h *Hold) Read(r io.Reader, limit int64) ([]byte, error) {
+// Read reads all there is, at most limit bytes, growing the part before the memory is used. length is how much is said to
+// come, negative when nothing is said: so much is taken at once, but beyond maxTrusted only when that has come.
+func (h *Hold) Read(r io.Reader, length, limit int64) ([]byte, error) {
 	var all []byte
 	for {
 		if len(all) == cap(all) {
-			size := min(max(2*int64(cap(all)), firstRead), limit+1)
 			if int64(len(all)) > limit {
 				return nil, ErrSize
 			}
+			size := min(next(int64(cap(all)), length), limit+1)
 			if err := h.Grow(size); err != nil {
 				return nil, err
 			}
@@ -89,5 +90,20 @@ func (h *Hold) Read(r io.Reader, limit int64) ([]byte, error) {
 		case err != nil:
 			return nil, err
 		}
+	}
+}
+
+// maxTrusted bounds what is taken because of a length that was said, in bytes.
+const maxTrusted = 64 << 10
+
+// next is the size of the buffer after one of a size, when so much is said to come. The end is found with a byte of room.
+func next(size, length int64) int64 {
+	switch {
+	case length < 0 || size > length:
+		return max(2*size, firstRead)
+	case size < maxTrusted:
+		return min(length+1, maxTrusted)
+	default:
+		return length + 1
 	}
 }

@@ -54,25 +54,25 @@ func TestReadHoldsWhatItReads(t *testing.T) {
 	shared := limit.NewBytes(64<<10, 64<<10)
 	text := strings.Repeat("x", 20_000)
 	hold := shared.Hold("a", 1)
-	got, err := hold.Read(iotest.OneByteReader(strings.NewReader(text)), 20_000)
+	got, err := hold.Read(iotest.OneByteReader(strings.NewReader(text)), -1, 20_000)
 	if err != nil || string(got) != text {
 		t.Fatalf("%d bytes, %v", len(got), err)
 	}
 	if err := shared.Hold("a", 1).Grow(64<<10 - 20_000 + 1); !errors.Is(err, limit.ErrBusy) {
 		t.Error("what was read is not held")
 	}
-	if _, err := shared.Hold("a", 1).Read(strings.NewReader(strings.Repeat("x", 60_000)), 1<<20); !errors.Is(err, limit.ErrBusy) {
+	if _, err := shared.Hold("a", 1).Read(strings.NewReader(strings.Repeat("x", 60_000)), -1, 1<<20); !errors.Is(err, limit.ErrBusy) {
 		t.Errorf("read in spite of the bound: %v", err)
 	}
 	hold.Release()
 	for size, want := range map[int]error{0: nil, 1: nil, 4096: nil, 10_000: nil, 10_001: limit.ErrSize, 50_000: limit.ErrSize} {
 		hold := shared.Hold("a", 1)
-		if got, err := hold.Read(bytes.NewReader(make([]byte, size)), 10_000); !errors.Is(err, want) || (err == nil && len(got) != size) {
+		if got, err := hold.Read(bytes.NewReader(make([]byte, size)), -1, 10_000); !errors.Is(err, want) || (err == nil && len(got) != size) {
 			t.Errorf("%d bytes: %v", size, err)
 		}
 		hold.Release()
 	}
-	if _, err := shared.Hold("a", 1).Read(iotest.ErrReader(iotest.ErrTimeout), 10); !errors.Is(err, iotest.ErrTimeout) {
+	if _, err := shared.Hold("a", 1).Read(iotest.ErrReader(iotest.ErrTimeout), -1, 10); !errors.Is(err, iotest.ErrTimeout) {
 		t.Error(err)
 	}
 }
@@ -107,5 +107,24 @@ func TestNobodyTakesAllSlots(t *testing.T) {
 		if !free.Take("b") {
 			t.Fatal("a slot is lost")
 		}
+	}
+}
+
+// TestSaidLengths: whatever length is said, all is read within the limit, and little is taken before it comes.
+func TestSaidLengths(t *testing.T) {
+	for _, size := range []int{0, 1, 300, 64 << 10, 64<<10 + 1, 200_000} {
+		for _, said := range []int64{-1, 0, 1, int64(size) - 1, int64(size), int64(size) + 1, 1 << 20} {
+			shared := limit.NewBytes(2 << 20, 2 << 20)
+			got, err := shared.Hold("a", 1).Read(iotest.HalfReader(bytes.NewReader(make([]byte, size))), said, 200_000)
+			if err != nil || len(got) != size {
+				t.Errorf("%d bytes, said to be %d: %d, %v", size, said, len(got), err)
+			}
+		}
+	}
+	if _, err := limit.NewBytes(70_000, 70_000).Hold("a", 1).Read(strings.NewReader("x"), 1<<20, 1<<21); err != nil {
+		t.Errorf("a byte takes what was said: %v", err)
+	}
+	if _, err := limit.NewBytes(1<<20, 1<<20).Hold("a", 1).Read(strings.NewReader(strings.Repeat("x", 300)), 1<<20, 200); !errors.Is(err, limit.ErrSize) {
+		t.Errorf("beyond the limit: %v", err)
 	}
 }

@@ -12,8 +12,8 @@ import (
 const (
 	// maxField bounds a line that is not data, in bytes.
 	maxField = 4 << 10
-	// bufferSize is how much is read at once.
-	bufferSize = 32 << 10
+	// bufferSize is how much is read at once: a line of maxField and its end. Each stream has such a buffer for as long as it lasts.
+	bufferSize = maxField + 64
 	// maxKept bounds what is kept for the next event's data, in bytes.
 	maxKept = 8 << 10
 )
