@@ -154,7 +154,8 @@ func less(all, direct []float64) (out []float64) {
 // streams is P8.
 func (b *bench) streams(ctx context.Context) error {
 	const events = 64
-	count := b.some(1000, 40)
+	// As many as a gate takes on at once by default are 512: a thousand need two.
+	count := b.some(500, 40)
 	firsts, memory := map[string][]float64{}, map[string][]float64{}
 	rounds := b.some(3, 1)
 	for round := range rounds {

@@ -134,11 +134,15 @@ func connect(t *target, n int) (callers, error) {
 	var all callers
 	for i := range n {
 		c, err := t.dial(i)
+		if err == nil {
+			all = append(all, c)
+			// A connection on which nothing is asked is closed after a while, and the machine may be busy.
+			_, err = c.do(t.request(), t.want)
+		}
 		if err != nil {
 			all.close()
 			return nil, err
 		}
-		all = append(all, c)
 	}
 	return all, nil
 }

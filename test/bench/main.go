@@ -68,14 +68,15 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	b := &bench{quick: *quick, out: os.Stdout, without: strings.Split(*without, ",")}
+	comma := func(r rune) bool { return r == ',' }
+	b := &bench{quick: *quick, out: os.Stdout, without: strings.FieldsFunc(*without, comma)}
 	if *out == "" && !*quick && *rows == "" {
 		*out = "docs"
 	}
 	if err := b.pin(); err != nil {
 		fatal(err)
 	}
-	if err := b.run(ctx, strings.FieldsFunc(*rows, func(r rune) bool { return r == ',' })); err != nil {
+	if err := b.run(ctx, strings.FieldsFunc(*rows, comma)); err != nil {
 		fatal(err)
 	}
 	if err := b.report(*out); err != nil {

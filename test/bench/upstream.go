@@ -21,7 +21,7 @@ import (
 //	list:N    a list of N tools, every other one of which the client may call
 //	stream:N  a stream of N events: the first at once, the others once GET /release was asked
 //
-// GET /count is answered with the number of POSTs so far.
+// GET /count is answered with the number of tools/call so far: the gate lists on its own account.
 func answers(kind string) (head, body []byte, events int, err error) {
 	name, number, _ := strings.Cut(kind, ":")
 	n := 0
@@ -120,6 +120,13 @@ func (u *upstream) serve(conn net.Conn) error {
 		if err != nil {
 			return err
 		}
+		begins, err := reader.Peek(min(length, 128))
+		if err != nil {
+			return err
+		}
+		if bytes.Contains(begins, []byte(`"tools/call"`)) {
+			u.count.Add(1)
+		}
 		if _, err := reader.Discard(length); err != nil {
 			return err
 		}
@@ -131,10 +138,8 @@ func (u *upstream) serve(conn net.Conn) error {
 			u.letGo()
 			_, err = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 		case u.events > 0:
-			u.count.Add(1)
 			err = u.stream(conn)
 		default:
-			u.count.Add(1)
 			_, err = conn.Write(whole)
 		}
 		if err != nil {

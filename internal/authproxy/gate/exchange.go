@@ -418,6 +418,9 @@ func (x *exchange) send(d audit.Decision, status int, contentType string, body [
 	}
 }
 
+// The values of headers that all answers have; nobody changes them.
+var noStore, noSniff = []string{"no-store"}, []string{"nosniff"}
+
 // begin writes the audit line, and then the head of the answer. Without the one there is not the other.
 func (x *exchange) begin(d audit.Decision, status int) {
 	x.record.Decision, x.record.Status = d, status
@@ -427,8 +430,7 @@ func (x *exchange) begin(d audit.Decision, status int) {
 	}
 	x.record.Arguments = nil
 	h := x.w.Header()
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
+	h["Cache-Control"], h["X-Content-Type-Options"] = noStore, noSniff
 	_ = x.rc.SetWriteDeadline(time.Now().Add(x.gate.options.Timeouts.Write))
 	x.w.WriteHeader(status)
 }

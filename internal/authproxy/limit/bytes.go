@@ -69,6 +69,7 @@ func (h *Hold) Release() { _ = h.Grow(0) }
 // come, negative when nothing is said: so much is taken at once, but beyond maxTrusted only when that has come.
 func (h *Hold) Read(r io.Reader, length, limit int64) ([]byte, error) {
 	var all []byte
+	length = min(length, limit)
 	for {
 		if len(all) == cap(all) {
 			if int64(len(all)) > limit {

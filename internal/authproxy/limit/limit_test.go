@@ -3,6 +3,7 @@ package limit_test
 import (
 	"bytes"
 	"errors"
+	"math"
 	"strings"
 	"sync"
 	"testing"
@@ -113,8 +114,8 @@ func TestNobodyTakesAllSlots(t *testing.T) {
 // TestSaidLengths: whatever length is said, all is read within the limit, and little is taken before it comes.
 func TestSaidLengths(t *testing.T) {
 	for _, size := range []int{0, 1, 300, 64 << 10, 64<<10 + 1, 200_000} {
-		for _, said := range []int64{-1, 0, 1, int64(size) - 1, int64(size), int64(size) + 1, 1 << 20} {
-			shared := limit.NewBytes(2 << 20, 2 << 20)
+		for _, said := range []int64{-1, 0, 1, int64(size) - 1, int64(size), int64(size) + 1, 1 << 20, math.MaxInt64} {
+			shared := limit.NewBytes(2<<20, 2<<20)
 			got, err := shared.Hold("a", 1).Read(iotest.HalfReader(bytes.NewReader(make([]byte, size))), said, 200_000)
 			if err != nil || len(got) != size {
 				t.Errorf("%d bytes, said to be %d: %d, %v", size, said, len(got), err)

@@ -164,6 +164,9 @@ func CheckRead(r *http.Request) *Refusal {
 func fold(name string) string { return strings.ReplaceAll(strings.ToLower(name), "_", "-") }
 
 func isJSON(header string) bool {
+	if header == "application/json" {
+		return true // as nearly all send it
+	}
 	media, parameters, err := mime.ParseMediaType(header)
 	if err != nil || media != "application/json" {
 		return false
@@ -186,6 +189,9 @@ func accepts(h http.Header, media string) bool {
 	group, _, _ := strings.Cut(media, "/")
 	for _, value := range values {
 		for element := range strings.SplitSeq(value, ",") {
+			if strings.TrimSpace(element) == media {
+				return true
+			}
 			name, parameters, err := mime.ParseMediaType(element)
 			if err != nil || parameters["q"] == "0" {
 				continue

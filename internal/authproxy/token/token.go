@@ -177,7 +177,12 @@ func (v *Verifier[T]) Unknown() []Unknown {
 	return all
 }
 
+// digest hashes a token. Most are short enough for a buffer that costs little to clear.
 func digest(text string) [32]byte {
+	var short [1 << 10]byte
+	if len(text) <= len(short) {
+		return sha256.Sum256(short[:copy(short[:], text)])
+	}
 	var buffer [MaxLength]byte
 	return sha256.Sum256(buffer[:copy(buffer[:], text)])
 }

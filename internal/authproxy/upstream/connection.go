@@ -21,6 +21,8 @@ const (
 	maxInline = 16 << 10
 	// maxKeptBuffer bounds what a connection keeps for its next request, in bytes.
 	maxKeptBuffer = 4 << 10
+	// writtenTimeout bounds the wait for the rest of a request that has been answered.
+	writtenTimeout = 50 * time.Millisecond
 	// maxInformational bounds the interim answers (1xx) before an answer.
 	maxInformational = 5
 )
@@ -252,14 +254,11 @@ func (x *exchange) end(whole bool) {
 		return
 	}
 	c := x.c
-	// An answer that came before all of its request was written ends the connection.
-	if x.written != nil {
-		select {
-		case err := <-x.written:
-			whole = whole && err == nil
-		default:
-			whole = false
-		}
+	// An answer that came before all of its request was written ends the connection. Whether it was may be known a little later.
+	if whole && x.written != nil {
+		_ = c.SetWriteDeadline(time.Now().Add(writtenTimeout))
+		whole = <-x.written == nil
+		_ = c.SetWriteDeadline(time.Time{})
 	}
 	if !x.stop() || !whole || x.response.Close || x.response.StatusCode == http.StatusSwitchingProtocols || c.reader.Buffered() > 0 {
 		_ = c.Close()

@@ -303,9 +303,12 @@ func typed(verb string, answer *Answer, response *http.Response) (*Answer, error
 	if header == "" && response.ContentLength == 0 {
 		return answer, nil
 	}
-	media, parameters, err := mime.ParseMediaType(header)
-	if err != nil {
-		return nil, BadType
+	media, parameters := header, map[string]string(nil)
+	if header != "application/json" && header != "text/event-stream" {
+		var err error
+		if media, parameters, err = mime.ParseMediaType(header); err != nil {
+			return nil, BadType
+		}
 	}
 	if charset, ok := parameters["charset"]; ok && !strings.EqualFold(charset, "utf-8") {
 		return nil, BadType
