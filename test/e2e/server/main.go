@@ -37,9 +37,18 @@ func main() {
 	stateless := flag.Bool("stateless", true, "no sessions")
 	says := flag.String("echo-says", "says the same", "the description of the tool echo, which the tool become changes")
 	to := flag.String("forward", "", "pass connections on to this address, and do nothing else")
+	pipes := flag.Bool("stdio", false, "speak over standard input and output, and listen nowhere")
 	flag.Parse()
 	if *to != "" {
 		log.Fatal(forward(*address, *to))
+	}
+	if *pipes {
+		s := &server{boot: rand.Text()}
+		s.says.Store(says)
+		if err := s.mcp().Run(context.Background(), &mcp.StdioTransport{}); err != nil {
+			log.Fatal(err)
+		}
+		return
 	}
 	if err := run(*address, *ignore, *stateless, *says); err != nil {
 		log.Fatal(err)
