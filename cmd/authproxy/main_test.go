@@ -51,7 +51,7 @@ func free(t *testing.T) string {
 }
 
 func TestHelpAndVersion(t *testing.T) {
-	for _, arguments := range [][]string{{"--help"}, {"serve", "--help"}, {"drain", "--help"}, {"version"}} {
+	for _, arguments := range [][]string{{"--help"}, {"serve", "--help"}, {"drain", "--help"}, {"stdio", "--help"}, {"install", "--help"}, {"version"}} {
 		var out bytes.Buffer
 		c := command(&out, &out)
 		c.SetArgs(arguments)
@@ -69,6 +69,12 @@ func TestBadFlagsAreRefused(t *testing.T) {
 		"an IP address":    {"serve", "--server", "a/b", "--upstream-address", "localhost:80"},
 		"--drain-socket":   {"serve", "--server", "a/b", "--gate-address", "127.0.0.1:0", "--status-address", "127.0.0.1:0", "--probe-address", "127.0.0.1:0", "--drain-socket", filepath.Join(t.TempDir(), "none", "x")},
 		"--gate-address":   {"serve", "--server", "a/b", "--gate-address", "x"},
+		"--sessions":       {"stdio", "--sessions", "x", "--", "true"},
+		"--children":       {"stdio", "--children", "x", "--", "true"},
+		"--child-memory":   {"stdio", "--child-memory", "-1", "--", "true"},
+		"--max-children":   {"stdio", "--max-children", "0", "--", "true"},
+		"at least 1 arg":   {"stdio"},
+		"installing":       {"install", filepath.Join(t.TempDir(), "none", "x")},
 		"unknown command":  {"attack"},
 		"asking the gate":  {"drain", "--drain-socket", filepath.Join(t.TempDir(), "none")},
 		"unknown argument": {"serve", "--server", "a/b", "x"},
