@@ -82,8 +82,9 @@ func (g *Gate) reply(x *exchange, id []byte) bool {
 		return false
 	}
 	request := upstream.Request{
-		Verb: http.MethodPost, Address: g.address(x.config), Path: x.config.Upstream.Path, SessionID: x.session.ID, Headers: http.Header{},
-		Body: append(append([]byte(`{"jsonrpc":"2.0","id":`), id...), notDone...),
+		Verb: http.MethodPost, Address: g.address(x.config), Path: x.config.Upstream.Path, Principal: x.principal.Name(), SessionID: x.session.ID,
+		Headers: http.Header{},
+		Body:    append(append([]byte(`{"jsonrpc":"2.0","id":`), id...), notDone...),
 	}
 	if x.session.Revision != "" {
 		request.Headers[message.HeaderRevision] = []string{string(x.session.Revision)}
