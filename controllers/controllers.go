@@ -13,6 +13,7 @@ import (
 	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	externalsecrets "github.com/external-secrets/external-secrets/apis/externalsecrets/v1"
 	pushsecrets "github.com/external-secrets/external-secrets/apis/externalsecrets/v1alpha1"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -53,6 +54,9 @@ type Options struct {
 	Namespace string
 	// PodLabels select the operator's pods.
 	PodLabels map[string]string
+	// GateMetricsFrom are the pods that may connect to the gates' status ports, where their metrics are. With any there is a
+	// certificate for them, and the gates know it. None: only the operator reads there.
+	GateMetricsFrom []networkingv1.NetworkPolicyPeer
 	// GateImage is the image of the gate, by digest.
 	GateImage string
 	// WatchNamespaces are the namespaces that are looked after; none means all.
@@ -121,6 +125,11 @@ func (o Options) Validate() error {
 	case overlap < time.Second || overlap > lifetime/12:
 		return fmt.Errorf("the overlap of authorities, %s, is not between 1s and a twelfth of their lifetime, %s: a rollover would not end in time", overlap, lifetime/12)
 	}
+	for i, peer := range o.GateMetricsFrom {
+		if peer == (networkingv1.NetworkPolicyPeer{}) {
+			return fmt.Errorf("peer %d of those who read the gates' metrics is empty, which would mean everybody; give it a podSelector, a namespaceSelector or an ipBlock", i+1)
+		}
+	}
 	for i, rule := range o.GrantableRules {
 		if slices.Contains(slices.Concat(rule.Verbs, rule.APIGroups, rule.Resources), rbacv1.VerbAll) {
 			return fmt.Errorf("grantable rule %d has a wildcard; name verbs, groups and resources", i+1)
@@ -133,6 +142,7 @@ func (o Options) settings() mcpserver.Settings {
 	return mcpserver.Settings{
 		Namespace: o.Namespace, GateImage: o.GateImage,
 		Operator:      manifests.Operator{Namespace: o.Namespace, PodLabels: o.PodLabels},
+		Monitoring:    o.GateMetricsFrom,
 		Options:       manifests.Options{GrantableRules: o.GrantableRules, Issuers: o.IssuerKinds},
 		ClusterDomain: o.ClusterDomain, ClusterRanges: o.ClusterRanges,
 		Rest: cmp.Or(o.Rest, 5*time.Minute), Retry: cmp.Or(o.Retry, 15*time.Second),
@@ -173,6 +183,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 			Cached: []client.Object{&externalsecrets.ExternalSecret{}},
 		},
 		mcpclient.PushSecrets,
+		verification.AlertRules,
 	}, func(api optional.API) bool { return slices.Contains(o.WithoutAPIs, api.Version.Group) })...)
 	if err != nil {
 		return err
@@ -188,7 +199,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 				Client: mgr.GetClient(), Live: mgr.GetAPIReader(), APIs: apis, Gates: o.Gates, Recorder: mgr.GetEventRecorder("authority"),
 				Namespace: o.Namespace, WatchNamespaces: o.WatchNamespaces, Clock: o.Now,
 				Schedule:    rollover.Schedule{Lifetime: o.AuthorityLifetime, Overlap: o.AuthorityOverlap},
-				RotateAfter: o.RotateAuthoritiesAfter,
+				RotateAfter: o.RotateAuthoritiesAfter, Monitored: len(o.GateMetricsFrom) > 0,
 			}).SetupWithManager(ctx, mgr)
 		}},
 		{"MCPServer", func() error {
@@ -200,7 +211,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		{"verification", func() error {
 			return (&verification.Reconciler{
 				Client: mgr.GetClient(), Live: mgr.GetAPIReader(), APIs: apis, Gates: o.Gates, Attack: o.Attack,
-				Events: mgr.GetEventRecorder("mcpserver-verification"), Now: o.Now,
+				Events: mgr.GetEventRecorder("mcpserver-verification"), Now: o.Now, WatchNamespaces: o.WatchNamespaces,
 				Settings: verification.Settings{
 					Namespace: o.Namespace, GateImage: o.GateImage, Timeout: 2 * time.Second, Again: cmp.Or(o.Retry, 15*time.Second), Spread: 5 * time.Minute,
 				},

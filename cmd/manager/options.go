@@ -58,10 +58,11 @@ func parse(args []string, out io.Writer) (options, error) {
 		fmt.Fprint(out, usage)
 		flags.PrintDefaults()
 	}
-	var rotateAfter, podLabels, watchNamespaces, grantableRules, issuerKinds, clusterRanges, issuerNetworks, without string
+	var rotateAfter, podLabels, gateMetricsFrom, watchNamespaces, grantableRules, issuerKinds, clusterRanges, issuerNetworks, without string
 	flags.StringVar(&o.controllers.GateImage, "gate-image", "", "image of the gate, by `digest`: registry/name@sha256:…; changing it rolls the servers within the budget (required)")
 	flags.StringVar(&o.controllers.Namespace, "namespace", "", "the operator's own `namespace`, with its certificates and its lease (default: the pod's)")
 	flags.StringVar(&podLabels, "pod-labels", "app.kubernetes.io/name=bartizan,app.kubernetes.io/component=controller-manager", "`labels` that select the operator's pods, for the network policies that let them read the gates' status")
+	flags.StringVar(&gateMetricsFrom, "gate-metrics-from", "", "who may read the gates' metrics: JSON `list` of NetworkPolicy peers. There is a certificate for them then, in the Secret bartizan-monitoring of the operator's namespace (default: nobody)")
 	flags.StringVar(&watchNamespaces, "watch-namespaces", "", "`namespaces` to look after, separated by commas (default: all)")
 	flags.StringVar(&grantableRules, "grantable-rules", "", "`file` with the rights that servers may be given through spec.kubernetesAccess.rules: a YAML list of RBAC rules, all of which the operator must hold itself (default: none)")
 	flags.StringVar(&issuerKinds, "issuer-kinds", "", "further namespaced `kinds` of issuers that spec.tls.issuerRef may name, as Kind.group, separated by commas (default: Issuer.cert-manager.io alone)")
@@ -94,6 +95,11 @@ func parse(args []string, out io.Writer) (options, error) {
 	if rotateAfter != "" {
 		if o.controllers.RotateAuthoritiesAfter, err = time.Parse(time.RFC3339, rotateAfter); err != nil {
 			return o, fmt.Errorf("--rotate-authorities-after: %q is no time; write one such as 2030-01-01T12:00:00Z", rotateAfter)
+		}
+	}
+	if gateMetricsFrom != "" {
+		if err := yaml.UnmarshalStrict([]byte(gateMetricsFrom), &o.controllers.GateMetricsFrom); err != nil {
+			return o, fmt.Errorf(`--gate-metrics-from: no JSON list of NetworkPolicy peers; write such as [{"namespaceSelector":{"matchLabels":{"metrics":"enabled"}}}]: %w`, err)
 		}
 	}
 	o.controllers.WatchNamespaces = list(watchNamespaces)

@@ -45,6 +45,10 @@ func TestParse(t *testing.T) {
 		{"a range", []string{gate, "--namespace=a", "--cluster-cidrs=2001:db8::/48"}, ""},
 		{"without external-secrets", []string{gate, "--namespace=a", "--without-apis=external-secrets.io"}, ""},
 		{"without cert-manager", []string{gate, "--namespace=a", "--without-apis=cert-manager.io"}, "cannot be left alone"},
+		{"readers of the gates' metrics", []string{gate, "--namespace=a", `--gate-metrics-from=[{"namespaceSelector":{"matchLabels":{"metrics":"enabled"}}}]`}, ""},
+		{"readers of another shape", []string{gate, "--namespace=a", `--gate-metrics-from={"namespaceSelector":{}}`}, "--gate-metrics-from"},
+		{"a reader with an unknown field", []string{gate, "--namespace=a", `--gate-metrics-from=[{"podSelektor":{}}]`}, "--gate-metrics-from"},
+		{"everybody as a reader", []string{gate, "--namespace=a", `--gate-metrics-from=[{}]`}, "would mean everybody"},
 		{"no range", []string{gate, "--namespace=a", "--cluster-cidrs=here"}, "no address range"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -53,6 +53,8 @@ type Reconciler struct {
 	Namespace string
 	// WatchNamespaces are the namespaces that the caches hold; none means all.
 	WatchNamespaces []string
+	// Monitored says that monitoring gets a certificate with which it may read the gates' metrics.
+	Monitored bool
 	// Schedule says how long authorities live.
 	rollover.Schedule
 	// RotateAfter asks for others in place of all authorities that were made before; zero for none.
@@ -93,6 +95,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 			return ctrl.Result{}, err
 		}
 		x.follow()
+		x.line.monitored = r.Monitored
 		lines, all = append(lines, x.line), append(all, x)
 	}
 	err = r.apply(ctx, objects(namespace, lines))
@@ -224,6 +227,11 @@ func (r *Reconciler) prune(ctx context.Context, namespace string, all []*found) 
 		switch name {
 		case SelfSigned:
 			return len(all) == 0
+		case MonitoringCertificate:
+			if !r.Monitored {
+				return true
+			}
+			fallthrough
 		case OperatorCertificate:
 			return !slices.ContainsFunc(all, func(x *found) bool { return x.family == system })
 		}

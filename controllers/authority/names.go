@@ -11,6 +11,8 @@ const (
 	SelfSigned = "bartizan-selfsigned"
 	// OperatorCertificate is the operator's certificate towards gates, and its Secret.
 	OperatorCertificate = "bartizan-operator"
+	// MonitoringCertificate is the certificate with which monitoring reads the gates' metrics, and its Secret.
+	MonitoringCertificate = "bartizan-monitoring"
 )
 
 // family is a line of authorities that follow one another: its name is the prefix of theirs, which a number ends.

@@ -25,7 +25,7 @@ const (
 	annotationReplaced = "bartizan.dev/replaced-at"
 )
 
-// The life of the operator's certificate.
+// The life of the certificates of the operator and of monitoring.
 const (
 	certificateDuration = 24 * time.Hour
 	certificateRenewal  = 8 * time.Hour
@@ -48,6 +48,8 @@ type generation struct {
 type line struct {
 	family      family
 	generations []generation
+	// monitored says that monitoring gets a certificate, too.
+	monitored bool
 }
 
 // issuing is the newest generation that issues, nil without one.
@@ -74,16 +76,24 @@ func objects(namespace string, lines []line) []apply.Configuration {
 			all = append(all, authority(namespace, l.family.name(g.number), g)...)
 		}
 		if issuing := l.issuing(); l.family == system && issuing != nil {
-			duration := Fit(certificateDuration, issuing.duration/6)
-			all = append(all, certmanagerv1.Certificate(OperatorCertificate, namespace).WithLabels(objectLabels()).
-				WithSpec(certificate(OperatorCertificate, l.family.name(issuing.number), certmanager.RotationPolicyAlways).
-					WithDuration(metav1.Duration{Duration: duration}).
-					WithRenewBefore(metav1.Duration{Duration: Fit(certificateRenewal, duration/3)}).
-					WithURIs(clientid.Operator).
-					WithUsages(certmanager.UsageDigitalSignature, certmanager.UsageClientAuth)))
+			all = append(all, identity(namespace, OperatorCertificate, clientid.Operator, l.family.name(issuing.number), issuing.duration))
+			if l.monitored {
+				all = append(all, identity(namespace, MonitoringCertificate, clientid.Monitoring, l.family.name(issuing.number), issuing.duration))
+			}
 		}
 	}
 	return all
+}
+
+// identity is the certificate of one of those who read the gates' status ports.
+func identity(namespace, name, uri, issuer string, authority time.Duration) apply.Configuration {
+	duration := Fit(certificateDuration, authority/6)
+	return certmanagerv1.Certificate(name, namespace).WithLabels(objectLabels()).
+		WithSpec(certificate(name, issuer, certmanager.RotationPolicyAlways).
+			WithDuration(metav1.Duration{Duration: duration}).
+			WithRenewBefore(metav1.Duration{Duration: Fit(certificateRenewal, duration/3)}).
+			WithURIs(uri).
+			WithUsages(certmanager.UsageDigitalSignature, certmanager.UsageClientAuth))
 }
 
 // Fit bounds a certificate's duration so that it does not outlive its authority; without a bound it stays.

@@ -116,6 +116,9 @@ func (r *Reconciler) gatherAccess(ctx context.Context, o *observed) error {
 		return err
 	}
 	o.status = gateconfig.Status{Authority: bundle, Identities: []string{clientid.Operator}}
+	if len(r.Settings.Monitoring) > 0 {
+		o.status.Identities = append(o.status.Identities, clientid.Monitoring)
+	}
 	return nil
 }
 

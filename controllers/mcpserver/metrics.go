@@ -23,7 +23,11 @@ var configurationSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
 
 var (
 	readyDescription = prometheus.NewDesc("bartizan_server_ready",
-		"Whether an MCPServer is ready: 1 or 0.", []string{"namespace", "name"}, nil)
+		"Whether an MCPServer is ready: 1 or 0. None while it is suspended.", []string{"namespace", "name"}, nil)
+	inForceDescription = prometheus.NewDesc("bartizan_server_configuration_in_force",
+		"Whether every ready gate of an MCPServer reports its newest configuration: 1, or 0 when not or not known. None while no gate runs.", []string{"namespace", "name"}, nil)
+	beginDescription = prometheus.NewDesc("bartizan_certificate_not_before_timestamp_seconds",
+		"When a certificate began.", []string{"namespace", "name"}, nil)
 	certificateDescription = prometheus.NewDesc("bartizan_certificate_not_after_timestamp_seconds",
 		"When a certificate ends: those of servers, of clients, of authorities and of the operator.", []string{"namespace", "name"}, nil)
 	renewalDescription = prometheus.NewDesc("bartizan_certificate_renewal_timestamp_seconds",
@@ -36,8 +40,8 @@ func init() {
 	metrics.Registry.MustRegister(configurationSeconds)
 }
 
-// collector reads the cache when it is scraped, so that a deleted server leaves no series behind. There is one series a
-// server and one a certificate, and a fixed number of others.
+// collector reads the cache when it is scraped, so that a deleted server leaves no series behind. There are two series a
+// server and three a certificate, and a fixed number of others.
 type collector struct {
 	reader client.Reader
 	// certManager says whether the cache holds Certificates.
@@ -46,10 +50,11 @@ type collector struct {
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(descriptions chan<- *prometheus.Desc) {
-	descriptions <- readyDescription
-	descriptions <- conditionDescription
-	descriptions <- certificateDescription
-	descriptions <- renewalDescription
+	for _, d := range []*prometheus.Desc{
+		readyDescription, inForceDescription, conditionDescription, certificateDescription, beginDescription, renewalDescription,
+	} {
+		descriptions <- d
+	}
 }
 
 // Collect implements prometheus.Collector.
@@ -69,7 +74,16 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		if meta.IsStatusConditionTrue(server.Status.Conditions, v1alpha1.ConditionReady) {
 			value = 1
 		}
-		out <- prometheus.MustNewConstMetric(readyDescription, prometheus.GaugeValue, value, server.Namespace, server.Name)
+		if !suspended(server) {
+			out <- prometheus.MustNewConstMetric(readyDescription, prometheus.GaugeValue, value, server.Namespace, server.Name)
+		}
+		if c := meta.FindStatusCondition(server.Status.Conditions, v1alpha1.ConditionConfigurationInForce); c != nil && c.Reason != reasonNoReadyGate && c.Reason != reasonSuspended {
+			value = 0
+			if c.Status == metav1.ConditionTrue {
+				value = 1
+			}
+			out <- prometheus.MustNewConstMetric(inForceDescription, prometheus.GaugeValue, value, server.Namespace, server.Name)
+		}
 		for _, condition := range server.Status.Conditions {
 			counts[series{condition.Type, string(condition.Status)}]++
 		}
@@ -94,6 +108,7 @@ func (c *collector) certificates(ctx context.Context, out chan<- prometheus.Metr
 				out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(at.Unix()), all.Items[i].Namespace, all.Items[i].Name)
 			}
 		}
+		tell(beginDescription, all.Items[i].Status.NotBefore)
 		tell(certificateDescription, all.Items[i].Status.NotAfter)
 		tell(renewalDescription, all.Items[i].Status.RenewalTime)
 	}

@@ -44,7 +44,7 @@ type deploymentPlan struct {
 // newPlan is pure.
 func newPlan(o *observed, s Settings) (plan, error) {
 	p := manifests.Params{
-		Server: o.server, Options: s.Options, GateImage: s.GateImage, Operator: s.Operator, ClusterDomain: s.ClusterDomain,
+		Server: o.server, Options: s.Options, GateImage: s.GateImage, Operator: s.Operator, Monitoring: s.Monitoring, ClusterDomain: s.ClusterDomain,
 		Issuer: o.authority.Issuer, Longest: o.authority.Longest, CABundle: o.caBundle, Peers: o.who.Peers, DNS: o.dns, APIServer: o.apiServer,
 		ClusterRanges: s.ClusterRanges, SecretHashes: map[string]string{},
 	}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -54,6 +55,8 @@ type Settings struct {
 	GateImage string
 	// Operator selects the operator's pods, for network policies.
 	Operator manifests.Operator
+	// Monitoring are the pods that may read the gates' metrics, for network policies; with any, the gates know its certificate.
+	Monitoring []networkingv1.NetworkPolicyPeer
 	// Options are what the organisation allows.
 	Options manifests.Options
 	// ClusterDomain is the DNS domain of Services.

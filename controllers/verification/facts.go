@@ -32,10 +32,11 @@ func snapshot(o *observed, last *run, settings Settings) *posture.Snapshot {
 	s.Detours = posture.See(o.detours(), "Services of the namespace, pods", o.now)
 	o.podFacts(s, settings)
 	o.inventoryFacts(s, last)
+	o.alertFacts(s, settings)
 	switch {
 	case len(o.gates) == 0:
 		s.Run.Missing = "no gate is ready"
-		s.Listeners.Missing, s.StaleKeys.Missing, s.ServerRequests.Missing = s.Run.Missing, s.Run.Missing, s.Run.Missing
+		s.Listeners.Missing, s.StaleKeys.Missing, s.ServerRequests.Missing, s.Scraped.Missing = s.Run.Missing, s.Run.Missing, s.Run.Missing, s.Run.Missing
 	case last != nil:
 		o.runFacts(s, last)
 	}
@@ -48,7 +49,7 @@ func (o *observed) runFacts(s *posture.Snapshot, last *run) {
 	s.Literals.Value = append(slices.Clone(s.Literals.Value), last.literals...)
 	if len(last.gates) < len(o.gates) {
 		const silent = "a gate does not tell its status"
-		s.Listeners.Missing, s.StaleKeys.Missing, s.ServerRequests.Missing = silent, silent, silent
+		s.Listeners.Missing, s.StaleKeys.Missing, s.ServerRequests.Missing, s.Scraped.Missing = silent, silent, silent, silent
 		return
 	}
 	s.ServerRequests = serverRequests(last)
@@ -67,6 +68,7 @@ func (o *observed) runFacts(s *posture.Snapshot, last *run) {
 		slices.Sort(listeners)
 		s.Listeners = posture.See(slices.Compact(listeners), "status of the gates", last.at)
 	}
+	s.Scraped = o.scrapedFact(last)
 	s.Audit = posture.See(audit, "status of the gates", last.at)
 	for id, since := range last.stale {
 		if last.at.Sub(since) >= confirm {

@@ -36,6 +36,7 @@ type observed struct {
 	caBundle string
 	// inventory is what the server offers; nil while nobody knows.
 	inventory *inventory.Document
+	alerts    alerts
 }
 
 // gate is a ready gate.
@@ -92,11 +93,15 @@ func (r *Reconciler) gather(ctx context.Context, server *v1alpha1.MCPServer) (*o
 			o.gates = append(o.gates, g)
 		}
 	}
+	var err error
+	if o.alerts, err = r.alerts(ctx); err != nil {
+		return nil, err
+	}
 	if !r.APIs.Served(certmanager.SchemeGroupVersion.Group) {
 		return o, nil
 	}
 	certificate := &certmanager.Certificate{}
-	err := r.Client.Get(ctx, client.ObjectKey{Namespace: server.Namespace, Name: manifests.CertificateName(server.Name)}, certificate)
+	err = r.Client.Get(ctx, client.ObjectKey{Namespace: server.Namespace, Name: manifests.CertificateName(server.Name)}, certificate)
 	if err == nil {
 		o.certificate = certificate
 	}

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -20,9 +22,11 @@ var (
 		"Number of MCPServers for which a control fails, or holds in part.", []string{"control", "severity", "result"}, nil)
 	lastRunDescription = prometheus.NewDesc("bartizan_verification_last_run_timestamp_seconds",
 		"When the gates of an MCPServer were last attacked.", []string{"namespace", "name"}, nil)
+	verifiedDescription = prometheus.NewDesc("bartizan_server_verified",
+		"Whether every attack on an MCPServer's gates failed: 1, or 0 when one succeeded. None while that is not known.", []string{"namespace", "name"}, nil)
 )
 
-// collector reads the cache when it is scraped, so that a deleted server leaves no series behind. There are three series a
+// collector reads the cache when it is scraped, so that a deleted server leaves no series behind. There are four series a
 // server, and as many others as there are controls.
 type collector struct {
 	reader client.Reader
@@ -31,7 +35,7 @@ type collector struct {
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(descriptions chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{scoreDescription, coverageDescription, failingDescription, lastRunDescription} {
+	for _, d := range []*prometheus.Desc{scoreDescription, coverageDescription, failingDescription, lastRunDescription, verifiedDescription} {
 		descriptions <- d
 	}
 }
@@ -51,6 +55,13 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		server := &servers.Items[i]
 		if last := c.runs.last(types.NamespacedName{Namespace: server.Namespace, Name: server.Name}); last != nil {
 			out <- prometheus.MustNewConstMetric(lastRunDescription, prometheus.GaugeValue, float64(last.at.Unix()), server.Namespace, server.Name)
+		}
+		if c := meta.FindStatusCondition(server.Status.Conditions, v1alpha1.ConditionVerified); c != nil && c.Status != metav1.ConditionUnknown {
+			value := 0.0
+			if c.Status == metav1.ConditionTrue {
+				value = 1
+			}
+			out <- prometheus.MustNewConstMetric(verifiedDescription, prometheus.GaugeValue, value, server.Namespace, server.Name)
 		}
 		p := server.Status.Posture
 		if p == nil || p.Score == nil || p.Coverage == nil {

@@ -56,12 +56,15 @@ type Reconciler struct {
 	Attack Attack
 	// Events tells people about transitions.
 	Events events.EventRecorder
+	// WatchNamespaces are the namespaces that are looked after; none means all.
+	WatchNamespaces []string
 	// Settings are the administrator's.
 	Settings Settings
 	// Now is the clock.
 	Now func() time.Time
 
 	runs    *memory
+	rules   alertRules
 	started time.Time
 }
 

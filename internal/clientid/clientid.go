@@ -11,6 +11,10 @@ import (
 // Operator is the identity of the operator towards the gates' status ports. Only the system authority vouches for it.
 const Operator = "spiffe://bartizan.dev/operator"
 
+// Monitoring is the identity of who reads the gates' metrics, and nothing else of theirs. Only the system authority vouches
+// for it.
+const Monitoring = "spiffe://bartizan.dev/monitoring"
+
 // Client is an MCPClient as its certificate names it: the client, and the namespace of servers that the certificate is for.
 type Client struct {
 	Namespace, Name string

@@ -16,7 +16,7 @@ func TestParseReadsWhatURIWrote(t *testing.T) {
 
 func TestParseRefusesEveryOtherURI(t *testing.T) {
 	for _, uri := range []string{
-		"", clientid.Operator, "https://bartizan.dev/ns/agents/mcpclient/alice/servers/team-a",
+		"", clientid.Operator, clientid.Monitoring, "https://bartizan.dev/ns/agents/mcpclient/alice/servers/team-a",
 		"spiffe://bartizan.dev/ns/agents/mcpclient/alice/servers/team-a/",
 		"spiffe://bartizan.dev/ns/agents/mcpclient/alice/servers/",
 		"spiffe://bartizan.dev/ns//mcpclient/alice/servers/team-a",

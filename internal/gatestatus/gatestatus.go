@@ -43,6 +43,8 @@ type Status struct {
 	Tools *Tools `json:"tools,omitempty"`
 	// ServerRequests are what the server asked of its clients in this boot and nobody granted; nil when the gate does not count.
 	ServerRequests []ServerRequest `json:"serverRequests"`
+	// MetricsReadAt is when monitoring last read the gate's metrics; absent when it has not since the gate began.
+	MetricsReadAt time.Time `json:"metricsReadAt,omitzero"`
 	// Listeners are sockets in the pod's network namespace that listen on an address other than loopback and are not the
 	// gate's own, as "address:port", sorted, at most 32; "unknown" alone when the gate cannot see them.
 	Listeners []string `json:"listeners,omitempty"`

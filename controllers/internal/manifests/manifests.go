@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"time"
 
+	networking "k8s.io/api/networking/v1"
 	appsv1 "k8s.io/client-go/applyconfigurations/apps/v1"
 	corev1 "k8s.io/client-go/applyconfigurations/core/v1"
 	networkingv1 "k8s.io/client-go/applyconfigurations/networking/v1"
@@ -33,6 +34,8 @@ type Params struct {
 	GateImage string
 	// Operator selects the operator's own pods, which read the gates' status ports.
 	Operator Operator
+	// Monitoring are the pods that read the gates' metrics at their status ports.
+	Monitoring []networking.NetworkPolicyPeer
 	// ClusterDomain is the DNS domain of the cluster's Services; empty stands for cluster.local.
 	ClusterDomain string
 	// Issuer names the Issuer of the namespace's private authority, in the server's namespace. The serving certificate

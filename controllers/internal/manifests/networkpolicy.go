@@ -41,8 +41,8 @@ func NetworkPolicy(p Params) (*networkingv1.NetworkPolicyApplyConfiguration, err
 		WithSpec(spec), nil
 }
 
-// ingress lets callers reach the gate, and the operator the gate and its status: it attacks the gate as a caller would. The
-// server's own port stays closed to it, which it shows.
+// ingress lets callers reach the gate, monitoring its status port, and the operator both: it attacks the gate as a caller
+// would. The server's own port stays closed to it, which it shows.
 func ingress(p Params) ([]*networkingv1.NetworkPolicyIngressRuleApplyConfiguration, error) {
 	callers, err := callers(p)
 	if err != nil {
@@ -59,9 +59,16 @@ func ingress(p Params) ([]*networkingv1.NetworkPolicyIngressRuleApplyConfigurati
 			WithFrom(callers...).
 			WithPorts(port(core.ProtocolTCP, gateconfig.GatePort)))
 	}
+	readers, err := specPeers(p.Monitoring)
+	if err != nil {
+		return nil, err
+	}
 	if operator != nil {
+		readers = append([]*networkingv1.NetworkPolicyPeerApplyConfiguration{operator}, readers...)
+	}
+	if len(readers) > 0 {
 		rules = append(rules, networkingv1.NetworkPolicyIngressRule().
-			WithFrom(operator).
+			WithFrom(distinctPeers(readers)...).
 			WithPorts(port(core.ProtocolTCP, gateconfig.StatusPort)))
 	}
 	return rules, nil

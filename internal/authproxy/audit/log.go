@@ -32,6 +32,8 @@ type Log struct {
 	chain   chain
 	lines   [5]atomic.Uint64
 	failed  atomic.Uint64
+	// writing is when the write began that is under way, in Unix nanoseconds; 0 when none is.
+	writing atomic.Int64
 
 	mu    sync.Mutex // guards what follows, the last line that was written
 	begun bool
@@ -127,6 +129,14 @@ func (l *Log) Lines(kind Kind) uint64 { return l.lines[kind.index()].Load() }
 // Lost returns how many lines could not be written.
 func (l *Log) Lost() uint64 { return l.failed.Load() }
 
+// Stalled returns for how long the sink has not taken what is being written to it; 0 when nothing is.
+func (l *Log) Stalled() time.Duration {
+	if since := l.writing.Load(); since > 0 {
+		return max(0, time.Duration(time.Now().UnixNano()-since))
+	}
+	return 0
+}
+
 func (k Kind) index() int {
 	switch k {
 	case KindRequest:
@@ -205,7 +215,9 @@ collect:
 			break collect
 		}
 	}
+	l.writing.Store(time.Now().UnixNano())
 	n, err := l.options.Sink.Write(c.text)
+	l.writing.Store(0)
 	if err == nil && n < len(c.text) {
 		err = io.ErrShortWrite
 	}

@@ -29,6 +29,7 @@ type Metrics struct {
 	info      *prometheus.GaugeVec
 	loaded    prometheus.Gauge
 	notAfter  prometheus.Gauge
+	notBefore prometheus.Gauge
 	foreign   prometheus.Gauge
 	listings  *prometheus.CounterVec
 	defined   *prometheus.GaugeVec
@@ -64,6 +65,8 @@ func NewMetrics(version string) *Metrics {
 			Help: "1 when the configuration on disk is in force, 0 when it is not."}),
 		notAfter: prometheus.NewGauge(prometheus.GaugeOpts{Name: ns + "certificate_not_after_timestamp_seconds",
 			Help: "When the serving certificate ends."}),
+		notBefore: prometheus.NewGauge(prometheus.GaugeOpts{Name: ns + "certificate_not_before_timestamp_seconds",
+			Help: "When the serving certificate began."}),
 		foreign: prometheus.NewGauge(prometheus.GaugeOpts{Name: ns + "foreign_listeners",
 			Help: "Sockets in the pod that listen on another address than loopback and are not the gate's own; -1 when unknown."}),
 	}
@@ -74,7 +77,7 @@ func NewMetrics(version string) *Metrics {
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: ns + "build_info", Help: "1 for the version of the gate.",
 		ConstLabels: prometheus.Labels{"version": version}})
 	build.Set(1)
-	m.registry.MustRegister(m.requests, m.duration, m.failures, m.reasons, m.throttled, m.requested, m.operation, m.inFlight, m.reloads, m.info, m.loaded, m.notAfter,
+	m.registry.MustRegister(m.requests, m.duration, m.failures, m.reasons, m.throttled, m.requested, m.operation, m.inFlight, m.reloads, m.info, m.loaded, m.notAfter, m.notBefore,
 		m.foreign, m.listings, m.defined, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, result := range []string{"success", "failure"} {
 		m.reloads.WithLabelValues(result)
@@ -121,6 +124,9 @@ func (m *Metrics) Audit(log *audit.Log) {
 		Help: "Lines that could not be written to the audit log; their requests were not answered."},
 		func() float64 { return float64(log.Lost()) }))
 	m.registry.MustRegister(head{log})
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: ns + "stalled_seconds",
+		Help: "For how long the audit log's sink has not taken what is being written to it; requests wait for that."},
+		func() float64 { return log.Stalled().Seconds() }))
 }
 
 // Listed counts a listing of the server, with the problem of a closed list where it failed.
@@ -163,6 +169,7 @@ func (m *Metrics) Loaded(g *config.Generation, err error) {
 	m.info.Reset()
 	m.info.WithLabelValues(g.Generation).Set(1)
 	m.notAfter.Set(float64(g.Certificate.Leaf.NotAfter.Unix()))
+	m.notBefore.Set(float64(g.Certificate.Leaf.NotBefore.Unix()))
 }
 
 // methods are the values of the label method; any other method counts as "other", a request without one as "none".

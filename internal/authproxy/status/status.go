@@ -18,6 +18,7 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/authproxy/audit"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/config"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/surroundings"
+	"github.com/bartizan-dev/bartizan/internal/clientid"
 	"github.com/bartizan-dev/bartizan/internal/gatestatus"
 )
 
@@ -93,6 +94,9 @@ type Reporter struct {
 	Denied *Denied
 	// OwnPorts are the ports that the gate itself listens on.
 	OwnPorts []uint16
+
+	// monitored is when monitoring last read the metrics, in Unix seconds.
+	monitored atomic.Int64
 }
 
 // Definitions tells what the server offers.
@@ -112,6 +116,9 @@ func (r *Reporter) Status(ctx context.Context) gatestatus.Status {
 		s.Audit = &gatestatus.AuditHead{Seq: head.Seq, Hash: head.Hash}
 	}
 	s.ServerRequests = r.Denied.list()
+	if at := r.monitored.Load(); at > 0 {
+		s.MetricsReadAt = time.Unix(at, 0).UTC()
+	}
 	g, _ := r.Store.Current()
 	if g == nil {
 		return s
@@ -167,6 +174,13 @@ func (r *Reporter) Server() *http.Server {
 			w.Header().Set("Connection", "close")
 			http.Error(w, "this certificate may not read the gate's status", http.StatusForbidden)
 			return
+		}
+		if request.TLS.PeerCertificates[0].URIs[0].String() == clientid.Monitoring {
+			if request.URL.Path != MetricsPath {
+				http.Error(w, "this certificate may read the gate's metrics and nothing else", http.StatusForbidden)
+				return
+			}
+			r.monitored.Store(time.Now().Unix())
 		}
 		mux.ServeHTTP(w, request)
 	}))
