@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -40,7 +41,7 @@ const (
 // alerts is what alert rules watched at a time.
 type alerts struct {
 	at time.Time
-	// known: the cluster has the API of rules. Rules that Prometheus reads from a file are not seen.
+	// known: the cluster has the API of rules, and the operator may list them. Rules that Prometheus reads from a file are not seen.
 	known bool
 	// any: an alert watches our metrics; logins: one watches failed logins.
 	any, logins bool
@@ -72,6 +73,9 @@ func (r *Reconciler) alerts(ctx context.Context) (alerts, error) {
 		page.SetGroupVersionKind(ruleKind.GroupVersion().WithKind(ruleKind.Kind + "List"))
 		for more := true; more; more = page.GetContinue() != "" {
 			if err := r.Live.List(ctx, page, client.InNamespace(namespace), client.Limit(rulesPage), client.Continue(page.GetContinue())); err != nil {
+				if apierrors.IsForbidden(err) {
+					return alerts{}, nil // the administrator has taken the right away
+				}
 				return alerts{}, err
 			}
 			for i := range page.Items {

@@ -1,5 +1,5 @@
-// Command chart writes what the Helm chart has from elsewhere: the CustomResourceDefinitions and roles of config/, and a
-// README made of the comments in values.yaml. "make generate" runs it, so that nothing of it drifts.
+// Command chart writes what the Helm chart has from elsewhere: the CustomResourceDefinitions, roles, alert rules and dashboard of
+// config/, and a README made of the comments in values.yaml. "make generate" runs it, so that nothing of it drifts.
 package main
 
 import (
@@ -32,6 +32,9 @@ func run(root string) error {
 	sources := map[string]string{}
 	for name, source := range roles {
 		sources[filepath.Join("rbac", name)] = filepath.Join("config/rbac", source)
+	}
+	for _, name := range []string{"prometheusrule.yaml", "bartizan.json"} {
+		sources[filepath.Join("monitoring", name)] = filepath.Join("config/monitoring", name)
 	}
 	definitions, err := filepath.Glob(filepath.Join(root, "config/crd/bases/*.yaml"))
 	if err != nil {

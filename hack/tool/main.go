@@ -16,6 +16,7 @@ import (
 var tools = map[string]toolchain.Tool{
 	"helm3": toolchain.Helm3, "helm4": toolchain.Helm4, "helm-unittest": toolchain.HelmUnittest,
 	"kubeconform": toolchain.Kubeconform, "kustomize": toolchain.Kustomize,
+	"prometheus": toolchain.Prometheus,
 }
 
 func main() {

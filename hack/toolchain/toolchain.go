@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -23,6 +25,9 @@ type Tool struct {
 	path string
 	// flags are for the linker.
 	flags string
+	// from is the module that a copy is compiled of, without one of its files: with that it would bring in far more than is
+	// needed.
+	from, without string
 }
 
 // The tools. Helm takes the version of Kubernetes that "helm template" assumes from the linker, the later one from its modules.
@@ -33,10 +38,15 @@ var (
 	HelmUnittest = Tool{module: "unittest", path: "github.com/helm-unittest/helm-unittest/cmd/helm-unittest"}
 	Kubeconform  = Tool{module: "kubeconform", path: "github.com/yannh/kubeconform/cmd/kubeconform"}
 	Kustomize    = Tool{module: "kustomize", path: "sigs.k8s.io/kustomize/kustomize/v5"}
+	// Prometheus finds what it reads in its configuration or in files, and not in the clouds, whose libraries are half of it.
+	Prometheus = Tool{
+		module: "prometheus", path: "github.com/prometheus/prometheus/cmd/prometheus",
+		from: "github.com/prometheus/prometheus", without: "plugins/plugins.go",
+	}
 )
 
 // All are the tools that tests need. To compile them beforehand keeps that out of the tests' time limits.
-var All = []Tool{Helm3, Helm4, HelmUnittest, Kubeconform, Kustomize}
+var All = []Tool{Helm3, Helm4, HelmUnittest, Kubeconform, Kustomize, Prometheus}
 
 // Path returns the tool's program, and compiles it if the cache does not have it. That takes a minute or two, once.
 func (t Tool) Path(ctx context.Context) (string, error) {
@@ -79,7 +89,7 @@ func (t Tool) Path(ctx context.Context) (string, error) {
 // name changes with all that the program is made of.
 func (t Tool) name(folder string) (string, error) {
 	digest := sha256.New()
-	fmt.Fprintln(digest, runtime.Version(), runtime.GOOS, runtime.GOARCH, t.path, t.flags)
+	fmt.Fprintln(digest, runtime.Version(), runtime.GOOS, runtime.GOARCH, t.path, t.flags+t.without)
 	for _, file := range []string{"go.mod", "go.sum"} {
 		content, err := os.ReadFile(filepath.Join(folder, file))
 		if err != nil {
@@ -94,11 +104,44 @@ func (t Tool) build(ctx context.Context, folder, program string) error {
 	fmt.Fprintf(os.Stderr, "compiling %s, once\n", t.path)
 	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", strings.TrimSpace("-s -w "+t.flags), "-o", program, t.path)
 	command.Dir = folder
+	if t.from != "" {
+		copied, err := t.copy(ctx, folder)
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(copied)
+		command.Dir = copied
+	}
 	command.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if output, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("compile %s in hack/tools/%s: %w: %s", t.path, t.module, err, output)
 	}
 	return nil
+}
+
+// copy copies the module without the file into a folder, which the caller removes.
+func (t Tool) copy(ctx context.Context, folder string) (string, error) {
+	command := exec.CommandContext(ctx, "go", "mod", "download", "-json", t.from)
+	command.Dir = folder
+	output, err := command.Output()
+	if err != nil {
+		return "", fmt.Errorf("download %s in hack/tools/%s: %w: %s", t.from, t.module, err, output)
+	}
+	var downloaded struct{ Dir string }
+	if err := json.Unmarshal(output, &downloaded); err != nil {
+		return "", err
+	}
+	copied, err := os.MkdirTemp("", "bartizan-"+t.module+"-")
+	if err != nil {
+		return "", err
+	}
+	if err = os.CopyFS(copied, os.DirFS(downloaded.Dir)); err == nil {
+		err = os.Remove(filepath.Join(copied, t.without))
+	}
+	if err != nil {
+		return "", errors.Join(err, os.RemoveAll(copied))
+	}
+	return copied, nil
 }
 
 // lock waits until nobody else compiles the same.

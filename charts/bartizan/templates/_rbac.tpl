@@ -25,6 +25,9 @@ cluster (what no Role can give) or namespace (what a Role can give).
 {{- $verbs = without $verbs "create" "patch" "update" -}}
 {{- end -}}
 {{- $off := and (eq $group "external-secrets.io") (not $.root.Values.externalSecrets.enabled) -}}
+{{- if and (eq $group "monitoring.coreos.com") (or (eq $.root.Values.alerts.mode "Disabled") (not $.root.Values.metrics.enabled)) -}}
+{{- $off = true -}}
+{{- end -}}
 {{- if and $resources $verbs (not $off) -}}
 {{- $kept = append $kept (dict "apiGroups" $rule.apiGroups "resources" $resources "verbs" $verbs) -}}
 {{- end -}}

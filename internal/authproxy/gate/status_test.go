@@ -101,6 +101,37 @@ func TestStatusIsForTheOperatorAlone(t *testing.T) {
 	}
 }
 
+// TestMonitoringReadsMetricsAlone: the identity of monitoring reads the metrics and nothing else, and the gate says when.
+func TestMonitoringReadsMetricsAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, unused(t))
+	monitoring := w.client(w.system.Client(t, clientid.Monitoring))
+	if code, _, err := w.get(t, monitoring, w.statusURL+"/metrics"); err == nil {
+		t.Errorf("%d before the configuration names it", code)
+	}
+	w.reload(func(c *gateconfig.Config) { c.Status.Identities = append(c.Status.Identities, clientid.Monitoring) })
+	for _, path := range []string{gatestatus.Path, "/", "/metrics/", "/metrics/../status"} {
+		if code, body, err := w.get(t, monitoring, w.statusURL+path); err != nil || code != http.StatusForbidden {
+			t.Errorf("%s: %d %s %v", path, code, body, err)
+		}
+	}
+	if at := w.status(t).MetricsReadAt; !at.IsZero() {
+		t.Errorf("the metrics were read at %s, when nobody had", at)
+	}
+	if code, body, err := w.get(t, monitoring, w.statusURL+"/metrics"); err != nil || code != http.StatusOK || !strings.Contains(body, "bartizan_gate_build_info") {
+		t.Errorf("%d %s %v", code, body, err)
+	}
+	if at := w.status(t).MetricsReadAt; time.Since(at) > time.Minute {
+		t.Errorf("the metrics were read at %s", at)
+	}
+	if code, _, err := w.get(t, w.client(w.agents.Client(t, clientid.Monitoring)), w.statusURL+"/metrics"); err == nil {
+		t.Errorf("%d for the identity by another authority", code)
+	}
+	if status, _, _ := do(t, monitoring, w.post(legacyCall)); status != http.StatusUnauthorized {
+		t.Errorf("a call with the identity of monitoring gets %d", status)
+	}
+}
+
 func TestStatusTells(t *testing.T) {
 	t.Parallel()
 	upstream := newRecorder(t, result)

@@ -95,6 +95,12 @@ const (
 	credentialTextOne                  = "One credential must be sent once, in one header: as \"Authorization: Bearer\" with nothing after it, or an API key as \"X-API-Key\"."
 )
 
+// Failures are all of them, but for those of tokens.
+var Failures = []Failure{
+	NoCredential, CertificateRequired, CertificateInvalid, CertificateNotInTime, CertificateOfOther, ClientUnknown, CertificateNotAccepted,
+	KeyRequired, KeyMalformed, KeyRepeated, KeyNotAccepted, KeyUnknown, KeyWrong, KeyExpired, CredentialsContradict, BearerMalformed,
+}
+
 // Text is what the caller is told by a server that accepts tokens, or does not.
 func (f Failure) Text(tokens bool) string {
 	switch f {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/bartizan-dev/bartizan/internal/authproxy/audit"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/config"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/identity"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/token"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 )
 
@@ -81,6 +83,13 @@ func NewMetrics(version string) *Metrics {
 		m.foreign, m.listings, m.defined, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, result := range []string{"success", "failure"} {
 		m.reloads.WithLabelValues(result)
+	}
+	// From the beginning, so that the first failures are an increase.
+	for _, reason := range identity.Failures {
+		m.failures.WithLabelValues(string(reason))
+	}
+	for _, reason := range token.Failures {
+		m.failures.WithLabelValues(string(reason))
 	}
 	for _, limit := range []string{"client", "rule", "failed-logins"} {
 		m.throttled.WithLabelValues(limit)

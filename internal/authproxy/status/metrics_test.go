@@ -1,6 +1,7 @@
 package status
 
 import (
+	"maps"
 	"os"
 	"regexp"
 	"strings"
@@ -57,6 +58,35 @@ func TestMetricsAreDocumented(t *testing.T) {
 		if !seen[name] {
 			t.Errorf("docs/metrics.md: there is no %s", name)
 		}
+	}
+}
+
+// TestFailuresAreThereFromTheBeginning: a series that begins with its first failures shows no increase.
+func TestFailuresAreThereFromTheBeginning(t *testing.T) {
+	want := map[string]bool{}
+	for _, file := range []string{"../identity/identity.go", "../token/token.go"} {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range regexp.MustCompile(`(?m)^\t[A-Za-z]+ +Failure = "([a-z-]+)"`).FindAllStringSubmatch(string(source), -1) {
+			want[found[1]] = true
+		}
+	}
+	families, err := NewMetrics("v").registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]bool{}
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			if family.GetName() == "bartizan_gate_authentication_failures_total" {
+				got[metric.GetLabel()[0].GetValue()] = true
+			}
+		}
+	}
+	if len(want) < 25 || !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
 

@@ -44,6 +44,11 @@ const (
 	Scopes     Failure = "token-scopes"
 )
 
+// Failures are all of them.
+var Failures = []Failure{
+	Malformed, Algorithm, Header, Issuer, UnknownKey, Signature, Audience, Expired, NotYet, Time, Lifetime, Subject, Claims, Scopes,
+}
+
 // Token is a verified token. It holds no part of the signature.
 type Token struct {
 	// Issuer is the configured issuer.
