@@ -2,13 +2,11 @@ package mcpclient
 
 import (
 	"context"
-	"errors"
 	"slices"
 
 	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	externalsecrets "github.com/external-secrets/external-secrets/apis/externalsecrets/v1"
 	pushsecrets "github.com/external-secrets/external-secrets/apis/externalsecrets/v1alpha1"
-	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,7 +18,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
@@ -29,6 +26,7 @@ import (
 	"github.com/bartizan-dev/bartizan/controllers/authority"
 	"github.com/bartizan-dev/bartizan/controllers/internal/access"
 	"github.com/bartizan-dev/bartizan/controllers/internal/apply"
+	"github.com/bartizan-dev/bartizan/controllers/internal/collect"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
 )
 
@@ -46,7 +44,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.MCPClient{}, serversIndex, namedServers); err != nil {
 		return err
 	}
-	if err := metrics.Registry.Register(&collector{reader: r.Client, now: r.now}); err != nil && !errors.As(err, &prometheus.AlreadyRegisteredError{}) {
+	if err := collect.From(&collector{reader: r.Client, now: r.now}); err != nil {
 		return err
 	}
 	ours := predicate.NewPredicateFuncs(func(object client.Object) bool { return object.GetLabels()[apply.NameLabel] == component })

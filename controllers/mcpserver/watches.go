@@ -2,12 +2,10 @@ package mcpserver
 
 import (
 	"context"
-	"errors"
 	"reflect"
 
 	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	externalsecrets "github.com/external-secrets/external-secrets/apis/externalsecrets/v1"
-	"github.com/prometheus/client_golang/prometheus"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -23,7 +21,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
@@ -32,6 +29,7 @@ import (
 	"github.com/bartizan-dev/bartizan/controllers/authority"
 	"github.com/bartizan-dev/bartizan/controllers/internal/access"
 	"github.com/bartizan-dev/bartizan/controllers/internal/apply"
+	"github.com/bartizan-dev/bartizan/controllers/internal/collect"
 	"github.com/bartizan-dev/bartizan/controllers/internal/isolation"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
 	"github.com/bartizan-dev/bartizan/controllers/issuers"
@@ -64,7 +62,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	}); err != nil {
 		return err
 	}
-	if err := metrics.Registry.Register(&collector{reader: r.Client, certManager: func() bool { return r.APIs.Served(certmanager.SchemeGroupVersion.Group) }}); err != nil && !errors.As(err, &prometheus.AlreadyRegisteredError{}) {
+	if err := collect.From(&collector{reader: r.Client, certManager: func() bool { return r.APIs.Served(certmanager.SchemeGroupVersion.Group) }}); err != nil {
 		return err
 	}
 	mapped := handler.EnqueueRequestsFromMapFunc

@@ -31,12 +31,8 @@ const (
 	failedLogins = "bartizan_gate_authentication_failures_total"
 )
 
-const (
-	// rulesAge is how old what is known of alert rules may be: one question is for all servers.
-	rulesAge = time.Minute
-	// rulesPage bounds how many are in memory at once.
-	rulesPage = 20
-)
+// rulesPage bounds how many rules are in memory at once.
+const rulesPage = 20
 
 // alerts is what alert rules watched at a time.
 type alerts struct {
@@ -60,7 +56,7 @@ func (r *Reconciler) alerts(ctx context.Context) (alerts, error) {
 	r.rules.mutex.Lock()
 	defer r.rules.mutex.Unlock()
 	now := r.Now()
-	if last := r.rules.last; last.known && now.Sub(last.at) < rulesAge {
+	if last := r.rules.last; last.known && now.Sub(last.at) < r.Settings.RulesAge {
 		return last, nil
 	}
 	found := alerts{at: now, known: true}

@@ -38,6 +38,8 @@ type Settings struct {
 	Timeout time.Duration
 	// Again is how long after a run that did not come to a conclusion there is another.
 	Again time.Duration
+	// RulesAge is how old what is known of alert rules may be: one question is for all servers.
+	RulesAge time.Duration
 	// Spread is over how long the first runs after a start of the operator are spread.
 	Spread time.Duration
 }

@@ -2,11 +2,9 @@ package verification
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"reflect"
 
-	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,11 +15,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/controllers/internal/collect"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
 	"github.com/bartizan-dev/bartizan/internal/probe"
 )
@@ -47,7 +45,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	}); err != nil {
 		return err
 	}
-	if err := metrics.Registry.Register(&collector{reader: r.Client, runs: r.runs}); err != nil && !errors.As(err, &prometheus.AlreadyRegisteredError{}) {
+	if err := collect.From(&collector{reader: r.Client, runs: r.runs}); err != nil {
 		return err
 	}
 	mapped := handler.EnqueueRequestsFromMapFunc

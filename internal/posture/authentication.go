@@ -83,7 +83,7 @@ var authentication = []Control{
 	{
 		ID: "AUTH-10", Severity: Medium, Title: "Failed authentication is throttled and alerted",
 		Enforcement: "gate", Evidence: []Kind{Observed}, Maps: []string{"T10", "T12"},
-		Remediation: "Install the alert rules with the operator.",
+		Remediation: "Install the alert rules: alerts.mode of the chart, or config/monitoring.",
 		judge: yes(func(s *Snapshot) Fact[bool] { return s.Throttling },
 			"failed authentication is throttled, and an alert rule watches for it", "failed authentication is not throttled, or no alert rule watches for it"),
 	},

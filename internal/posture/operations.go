@@ -27,7 +27,7 @@ var logging = []Control{
 	{
 		ID: "LOG-2", Severity: High, Title: "Alert rules are installed",
 		Enforcement: "administrator", Evidence: []Kind{Observed}, Maps: []string{"MCP08"},
-		Remediation: "Install the alert rules with the operator.",
+		Remediation: "Install the alert rules: alerts.mode of the chart, or config/monitoring.",
 		judge:       yes(func(s *Snapshot) Fact[bool] { return s.Alerts }, "alert rules are installed", "no alert rule is installed"),
 	},
 	{
@@ -39,7 +39,7 @@ var logging = []Control{
 	{
 		ID: "LOG-4", Severity: Medium, Title: "Metrics are scraped",
 		Enforcement: "administrator", Evidence: []Kind{Observed}, Maps: []string{"MCP08"},
-		Remediation: "Have Prometheus read the gates' status ports.",
+		Remediation: "Have Prometheus read the gates with the certificate in the Secret bartizan-monitoring: metrics.gates of the chart.",
 		judge:       yes(func(s *Snapshot) Fact[bool] { return s.Scraped }, "metrics are read", "nobody reads the metrics"),
 	},
 }

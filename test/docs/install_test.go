@@ -80,3 +80,10 @@ func TestInstallKustomization(t *testing.T) {
 	}
 	t.Errorf("%s has no kustomization.yaml", installPage)
 }
+
+// TestE2ERunbooks runs the commands with which the page says to begin.
+func TestE2ERunbooks(t *testing.T) {
+	dir := t.TempDir()
+	variables, _ := readerEnvironment(t, dir)
+	runPage(t, "docs/runbooks.md", dir, variables, strings.NewReplacer(), 1)
+}
