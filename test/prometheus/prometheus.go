@@ -99,7 +99,7 @@ func quick(groups []Group, replace ...string) []Group {
 	return groups
 }
 
-// Start runs a Prometheus that reads the targets, until the test ends. replace is for thresholds: pairs of texts in expressions.
+// Start runs a Prometheus that reads the targets, until the test ends, and has read each once. replace is for thresholds: pairs of texts in expressions.
 func Start(t testing.TB, root string, targets []Target, replace ...string) *Server {
 	t.Helper()
 	program, err := toolchain.Prometheus.Path(t.Context())
@@ -168,6 +168,7 @@ func Start(t testing.TB, root string, targets []Target, replace ...string) *Serv
 		}
 		return nil
 	})
+	s.read(t, len(targets))
 	return s
 }
 
@@ -226,8 +227,8 @@ func (s *Server) Resolves(t testing.TB, name string, labels ...string) {
 	})
 }
 
-// Quiet waits until every target was read and every rule was looked at, and says that an alert of these does not fire.
-func (s *Server) Quiet(t testing.TB, names []string, labels ...string) {
+// read waits until every target was read: what counters had before is what increases are from.
+func (s *Server) read(t testing.TB, targets int) {
 	t.Helper()
 	s.eventually(t, "all targets are read", func() error {
 		var answer struct {
@@ -236,6 +237,9 @@ func (s *Server) Quiet(t testing.TB, names []string, labels ...string) {
 		if err := s.get("/api/v1/targets", nil, &answer); err != nil {
 			return err
 		}
+		if len(answer.ActiveTargets) != targets {
+			return fmt.Errorf("%d targets of %d", len(answer.ActiveTargets), targets)
+		}
 		for _, target := range answer.ActiveTargets {
 			if target.Health != "up" {
 				return fmt.Errorf("%s is %s: %s", target.ScrapeURL, target.Health, target.LastError)
@@ -243,23 +247,6 @@ func (s *Server) Quiet(t testing.TB, names []string, labels ...string) {
 		}
 		return nil
 	})
-	for _, name := range names {
-		s.Resolves(t, name, labels...)
-	}
-}
-
-// Names are those of all series that there are.
-func (s *Server) Names(t testing.TB) map[string]bool {
-	t.Helper()
-	var all []string
-	if err := s.get("/api/v1/label/__name__/values", nil, &all); err != nil {
-		t.Fatal(err)
-	}
-	names := map[string]bool{}
-	for _, name := range all {
-		names[name] = true
-	}
-	return names
 }
 
 // Parse returns the names of the series that an expression asks for; an expression that is none is an error.

@@ -40,9 +40,6 @@ func TestAlerts(t *testing.T) {
 		Job: prometheus.Gates, Address: strings.TrimPrefix(w.statusURL, "https://"), Identity: &monitoring,
 		Labels: map[string]string{"namespace": "team-a", "server": "pods", "pod": "pods-0"},
 	}}, "audit_stalled_seconds > 10", "audit_stalled_seconds > 1")
-	p.Quiet(t, []string{
-		"BartizanFailedLogins", "BartizanGateBehind", "BartizanAuditStalled", "BartizanGateCertificateNearEnd", "BartizanListenerBesideGate", "BartizanGateNotRead",
-	})
 	for _, test := range []struct {
 		alert string
 		label []string
