@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	"sigs.k8s.io/yaml"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
@@ -234,12 +236,14 @@ func (w *world) pod(server string) *corev1.Pod {
 // TestIntegrationMonitoring: who may read the gates' metrics has a certificate, a way in, and the gates know it; and posture
 // says whether alert rules are there.
 func TestIntegrationMonitoring(t *testing.T) {
-	w := newWorld(t, controlplane.Without(controlplane.Monitoring))
-	controlplane.Install(t, w.config, controlplane.Monitoring)
+	w := newWorld(t, controlplane.Without(controlplane.Monitoring)) // its own, which has this definition
+	w.create(ruleDefinition(t))
 	w.everybody()
 	peer := networkingv1.NetworkPolicyPeer{NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"metrics": "enabled"}}}
 	stop := w.run(w.watchesItself, func(o *Options, _ *Config) { o.GateMetricsFrom = []networkingv1.NetworkPolicyPeer{peer} })
-	w.create(w.server("weather"))
+	server := w.server("weather")
+	server.Spec.Classification = &v1alpha1.Classification{Level: "Internal", Owner: "team-a", Categories: []string{"Weather"}}
+	w.create(server)
 	w.ready("weather")
 	identity := client.ObjectKey{Namespace: w.operator, Name: "bartizan-monitoring"}
 	known := func(want bool) {
@@ -283,6 +287,31 @@ func TestIntegrationMonitoring(t *testing.T) {
 	stop()
 	w.run(w.watchesItself)
 	known(false)
+}
+
+// ruleDefinition is the CustomResourceDefinition of PrometheusRules: the others of its group are large.
+func ruleDefinition(t testing.TB) *unstructured.Unstructured {
+	t.Helper()
+	files, err := controlplane.CRDs(controlplane.Monitoring)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if !strings.HasSuffix(file, "_prometheusrules.yaml") {
+			continue
+		}
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		definition := &unstructured.Unstructured{}
+		if err := yaml.Unmarshal(content, &definition.Object); err != nil {
+			t.Fatal(err)
+		}
+		return definition
+	}
+	t.Fatalf("no definition of PrometheusRules among %v", files)
+	return nil
 }
 
 // alertRules is a PrometheusRule with the groups.
