@@ -95,10 +95,11 @@ const (
 	credentialTextOne                  = "One credential must be sent once, in one header: as \"Authorization: Bearer\" with nothing after it, or an API key as \"X-API-Key\"."
 )
 
-// Failures are all of them, but for those of tokens.
+// Failures are all of them, but for those of package token.
 var Failures = []Failure{
 	NoCredential, CertificateRequired, CertificateInvalid, CertificateNotInTime, CertificateOfOther, ClientUnknown, CertificateNotAccepted,
 	KeyRequired, KeyMalformed, KeyRepeated, KeyNotAccepted, KeyUnknown, KeyWrong, KeyExpired, CredentialsContradict, BearerMalformed,
+	TokenUnchecked,
 }
 
 // Text is what the caller is told by a server that accepts tokens, or does not.
