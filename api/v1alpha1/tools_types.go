@@ -86,11 +86,11 @@ type ToolsStatus struct {
 	// changedAt is when digest last changed.
 	// +optional
 	ChangedAt *metav1.Time `json:"changedAt,omitempty"`
-	// tools, prompts, resources and templates count what the server offers.
+	// tools is the number of tools that the server offers.
 	// +kubebuilder:validation:Minimum=0
 	// +optional
 	Tools *int32 `json:"tools,omitempty"`
-	// prompts is the number of prompts.
+	// prompts is the number of its prompts.
 	// +kubebuilder:validation:Minimum=0
 	// +optional
 	Prompts *int32 `json:"prompts,omitempty"`

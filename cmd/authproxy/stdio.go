@@ -98,7 +98,7 @@ func install(file string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer from.Close()
+	defer func() { _ = from.Close() }()
 	to, err := os.CreateTemp(filepath.Dir(file), ".install-")
 	if err != nil {
 		return fmt.Errorf("installing: %w", err)

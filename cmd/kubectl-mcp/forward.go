@@ -9,10 +9,10 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
+	"k8s.io/streaming/pkg/httpstream"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
@@ -64,7 +64,7 @@ func (f *forwarder) address(ctx context.Context) (string, error) {
 	}
 	ready := make(chan struct{})
 	// It outlives the request that it was opened for, and ends with the program.
-	forward, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{fmt.Sprintf("0:%d", gateconfig.GatePort)}, nil, ready, io.Discard, io.Discard)
+	forward, err := portforward.NewOnAddressesForStreaming(dialer, []string{"127.0.0.1"}, []string{fmt.Sprintf("0:%d", gateconfig.GatePort)}, nil, ready, io.Discard, io.Discard)
 	if err != nil {
 		return "", err
 	}
@@ -119,12 +119,12 @@ func (f *forwarder) dialer(pod *corev1.Pod) (httpstream.Dialer, error) {
 	if err != nil {
 		return nil, err
 	}
-	old := spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, target)
-	current, err := portforward.NewSPDYOverWebsocketDialer(target, f.cluster.config)
+	old := spdy.NewDialerForStreaming(upgrader, &http.Client{Transport: transport}, http.MethodPost, target)
+	current, err := portforward.NewSPDYOverWebsocketDialerForStreaming(target, f.cluster.config)
 	if err != nil {
 		return nil, err
 	}
-	return portforward.NewFallbackDialer(current, old, func(err error) bool {
+	return portforward.NewFallbackDialerForStreaming(current, old, func(err error) bool {
 		return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
 	}), nil
 }

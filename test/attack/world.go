@@ -14,7 +14,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -211,7 +210,6 @@ func (w *world) send(t *target, request *corpus.Request, credentials *strings.Re
 type recorder struct {
 	net.Listener
 	requests atomic.Int64
-	open     sync.WaitGroup
 }
 
 func newRecorder() (*recorder, error) {

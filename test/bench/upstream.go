@@ -105,7 +105,7 @@ func serveUpstream(address, kind string) error {
 		}
 		go func() {
 			defer conn.Close()
-			if err := u.serve(conn); err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+			if err := u.serve(conn); !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
 				fmt.Fprintln(os.Stderr, "upstream:", err)
 			}
 		}()

@@ -212,8 +212,7 @@ func TestTaskNotifications(t *testing.T) {
 	note := func(id string) string {
 		return `data: {"jsonrpc":"2.0","method":"notifications/tasks","params":{"taskId":"` + id + `","status":"completed","result":{"content":[]}}}` + "\n\n"
 	}
-	var upstream *recorder
-	upstream = newRecorder(t, func(w http.ResponseWriter, r *http.Request) {
+	upstream := newRecorder(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Mcp-Method") != "subscriptions/listen" {
 			w.Header().Set("Content-Type", "application/json")
 			_, _ = io.WriteString(w, `{"jsonrpc":"2.0","id":1,"result":{"resultType":"task","taskId":"t1","status":"working"}}`)

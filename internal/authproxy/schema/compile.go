@@ -10,7 +10,6 @@ package schema
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"math"
 	"net/url"
@@ -46,80 +45,6 @@ type Schema struct {
 
 // Unchecked are the keywords of the schema that are left to the server, sorted.
 func (s *Schema) Unchecked() []string { return slices.Clone(s.unchecked) }
-
-// kinds is a set of the types of JSON Schema.
-type kinds uint8
-
-const (
-	null kinds = 1 << iota
-	boolean
-	object
-	array
-	number
-	integer
-	text
-)
-
-var kindNames = map[string]kinds{
-	"null": null, "boolean": boolean, "object": object, "array": array, "number": number, "integer": integer, "string": text,
-}
-
-// node is one schema.
-type node struct {
-	// never is the schema false.
-	never bool
-	kinds kinds // 0: any
-	enum  *values
-
-	low, high, lowOpen, highOpen, multiple float64 // NaN: none
-	minLength, maxLength                   int     // -1: none
-	pattern                                *regexp.Regexp
-
-	prefix                   []*node
-	items, contains          *node
-	minItems, maxItems       int
-	minContains, maxContains int
-	unique                   bool
-
-	properties           map[string]property
-	required             int
-	patterns             []patterned
-	additional, names    *node
-	minMembers, maxCount int
-	dependents           map[string]dependent
-
-	all, any, one    []*node
-	not, when        *node
-	then, otherwise  *node
-	checked, visited bool // by the search for recursion
-}
-
-// newNode is a schema that accepts everything.
-func newNode() *node {
-	none := math.NaN()
-	return &node{low: none, high: none, lowOpen: none, highOpen: none, multiple: none, minLength: -1, maxLength: -1,
-		minItems: -1, maxItems: -1, minContains: -1, maxContains: -1, minMembers: -1, maxCount: -1}
-}
-
-type property struct {
-	node     *node // nil: nothing but that it is required
-	required bool
-}
-
-type patterned struct {
-	pattern *regexp.Regexp
-	node    *node
-}
-
-type dependent struct {
-	required []string
-	node     *node
-}
-
-// combined says whether a value is looked at more than once.
-func (n *node) combined() bool {
-	return n.all != nil || n.any != nil || n.one != nil || n.not != nil || n.when != nil || n.dependents != nil
-}
 
 // Compile compiles the JSON text of a schema.
 func Compile(raw []byte) (*Schema, error) {
@@ -490,40 +415,4 @@ func (c *compiler) inPlace(n *node) {
 		c.inPlace(d.node)
 	}
 	n.visited, n.checked = false, true
-}
-
-// values are the values of an enum.
-type values struct {
-	texts   map[string]bool
-	numbers []float64
-	// others are canonical forms.
-	others map[string]bool
-}
-
-func (c *compiler) values(value any) *values {
-	all, ok := value.([]any)
-	if !ok {
-		c.fail(ErrSchema)
-	}
-	v := &values{texts: map[string]bool{}, others: map[string]bool{}}
-	for _, one := range all {
-		switch one := one.(type) {
-		case string:
-			v.texts[one] = true
-		case float64:
-			v.numbers = append(v.numbers, one)
-		default:
-			raw, err := json.Marshal(one)
-			if err != nil {
-				c.fail(fmt.Errorf("%w: enum", ErrSchema))
-				return v
-			}
-			canonical, err := inventory.Canonical(raw)
-			if err != nil {
-				c.fail(ErrSchema)
-			}
-			v.others[string(canonical)] = true
-		}
-	}
-	return v
 }

@@ -192,7 +192,10 @@ func (m *message) spliced(changes ...change) []byte {
 	for range changes {
 		next := -1
 		for i, c := range changes {
-			if c.at.there() && c.at.start >= at && (next < 0 || c.at.start < changes[next].at.start) {
+			if !c.at.there() || c.at.start < at {
+				continue
+			}
+			if next < 0 || c.at.start < changes[next].at.start { //nolint:gosec // next is an index of changes
 				next = i
 			}
 		}

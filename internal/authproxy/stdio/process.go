@@ -50,7 +50,7 @@ func start(command []string) (*process, error) {
 	inR, inW, err1 := pipe()
 	outR, outW, err2 := pipe()
 	errR, errW, err3 := pipe()
-	cmd := exec.Command(command[0], command[1:]...)
+	cmd := exec.Command(command[0], command[1:]...) //nolint:gosec // it is the server that the MCPServer names
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	err := errors.Join(err1, err2, err3)
 	if err == nil {
@@ -98,7 +98,7 @@ func (p *process) send(line []byte) error {
 
 // lines calls take for each line, until the end of the output, an endless line, or an error of take. The line is take's to keep.
 func (p *process) lines(take func(line []byte) error) error {
-	defer p.out.Close()
+	defer func() { _ = p.out.Close() }()
 	r := bufio.NewReaderSize(p.out, readBuffer)
 	var long []byte
 	for {

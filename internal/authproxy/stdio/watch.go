@@ -65,7 +65,7 @@ func processes() []proc {
 	if err != nil {
 		return nil
 	}
-	defer folder.Close()
+	defer func() { _ = folder.Close() }()
 	names, _ := folder.Readdirnames(-1)
 	var all []proc
 	for _, name := range names {
