@@ -28,6 +28,8 @@ type Verified struct {
 	// Lines is the number of lines, Repeated how many requests are counted in lines of others, and Lost how many lines
 	// could not be written: the log says so itself.
 	Lines, Repeated, Lost uint64
+	// Messages is the number of lines that are the gate's own messages: kubectl logs shows them among the audit log.
+	Messages uint64
 	// Heads are the last lines of the boots, in the order in which they begin.
 	Heads []Head
 	// Absent are last lines that boots knew of earlier ones of which the log has nothing.
@@ -116,8 +118,14 @@ func (v *verifier) take(text []byte) error {
 		Count uint64  `json:"count"`
 		Lost  uint64  `json:"lost"`
 		Known []Head  `json:"known"`
+		Level string  `json:"level"`
+		Msg   string  `json:"msg"`
 	}
 	if err := json.Unmarshal(text, &r); err != nil || r.Boot == "" || r.Seq == nil || len(r.Prev) != 64 {
+		if err == nil && r.Boot == "" && r.Seq == nil && r.Prev == "" && r.Level != "" && r.Msg != "" {
+			v.result.Messages++
+			return nil
+		}
 		// A write that failed half-way leaves one such line, and then says so.
 		if v.torn == 0 {
 			v.torn = v.line

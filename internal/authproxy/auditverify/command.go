@@ -60,6 +60,10 @@ names it, or by --head, as the status port of the gate reports it.`,
 func tell(out io.Writer, v audit.Verified) error {
 	_, err := fmt.Fprintf(out, "whole: %d lines of %d boots; %d more requests are counted in them, %d lines could not be written\n",
 		v.Lines, len(v.Heads), v.Repeated, v.Lost)
+	if v.Messages > 0 {
+		_, e := fmt.Fprintf(out, "passed over: %d messages of the gate, which are no part of the log\n", v.Messages)
+		err = errors.Join(err, e)
+	}
 	for _, head := range v.Heads {
 		_, e := fmt.Fprintf(out, "last of boot %q: %d %s\n", head.Boot, head.Seq, head.Hash)
 		err = errors.Join(err, e)
