@@ -173,7 +173,9 @@ func (o *observed) authorityFact() posture.Fact[posture.Authority] {
 	if end.IsZero() {
 		return posture.Unknown[posture.Authority]("the authority of the serving certificate cannot be read")
 	}
-	return posture.See(posture.Authority{NotAfter: end, LeafNotAfter: o.server.Status.Gate.CertificateNotAfter.Time},
+	// The operator replaces its own authorities; how an issuer of somebody else's is replaced, nothing tells.
+	own := o.server.Spec.TLS == nil || o.server.Spec.TLS.IssuerRef == nil
+	return posture.See(posture.Authority{NotAfter: end, LeafNotAfter: o.server.Status.Gate.CertificateNotAfter.Time, RollsOver: own},
 		"ConfigMap "+manifests.CABundleName(o.server.Name), o.now)
 }
 

@@ -86,7 +86,7 @@ func judgeAuthority(s *Snapshot) verdict {
 	case a.LeafNotAfter.After(a.NotAfter):
 		return on(f, Fail, "the serving certificate outlives the authority")
 	case !a.RollsOver:
-		return on(f, Warn, "the authority is valid, and cannot be replaced without a failed request")
+		return on(f, Warn, "the authority is valid, and spec.tls.issuerRef names one of somebody else's: whether it can be replaced without a failed request is not known")
 	}
 	return on(f, Pass, "the authority is valid for longer than what it issued, and can be replaced")
 }
