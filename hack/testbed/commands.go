@@ -112,9 +112,15 @@ func build(ctx context.Context, i invocation) error {
 	if err != nil {
 		return err
 	}
-	components := component.All()
-	if mode == cluster.ControlPlane {
-		components = []component.Component{component.Kubernetes}
+	apiServer, err := component.APIServer()
+	if err != nil {
+		return err
+	}
+	components := []component.Component{apiServer}
+	if mode == cluster.Full {
+		if components, err = component.All(); err != nil {
+			return err
+		}
 	}
 	built, err := i.Builder.Build(ctx, components...)
 	if err != nil {

@@ -38,7 +38,7 @@ func Kubectl(t testing.TB, arguments ...string) []byte {
 }
 
 // find finds etcd and the Kubernetes programs: in the folder that $KUBEBUILDER_ASSETS names, or else in what the testbed has
-// compiled, or compiles now, which takes minutes the first time.
+// compiled, or compiles now, which takes minutes the first time. The testbed obeys $BARTIZAN_KUBERNETES, a version.
 func find() (programs, error) {
 	if dir := os.Getenv("KUBEBUILDER_ASSETS"); dir != "" {
 		for _, program := range []string{"etcd", "kube-apiserver"} {

@@ -62,11 +62,15 @@ func (c *Cluster) controlPlaneBinaries(ctx context.Context) (etcd, apiServer []s
 		}
 		c.Say("KUBEBUILDER_ASSETS is %s, which has no etcd and kube-apiserver; using the testbed's own", assets)
 	}
-	built, err := c.Builder.Build(ctx, component.Kubernetes)
+	kubernetes, err := component.APIServer()
 	if err != nil {
 		return nil, nil, err
 	}
-	binary := built[component.Kubernetes.Name].Binary
+	built, err := c.Builder.Build(ctx, kubernetes)
+	if err != nil {
+		return nil, nil, err
+	}
+	binary := built[kubernetes.Name].Binary
 	return []string{binary, "etcd"}, []string{binary, "kube-apiserver"}, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -50,10 +51,13 @@ func (c *Cluster) AddFlux(ctx context.Context) error {
 	if err := c.wait(ctx, "Flux's CustomResourceDefinitions are served", patience, func(ctx context.Context) error { return crdsServed(ctx, client, files) }); err != nil {
 		return err
 	}
+	if err := os.MkdirAll(c.path("flux"), 0o700); err != nil {
+		return err
+	}
 	for i, controller := range component.Flux {
 		port := 9790 + 10*i
 		arguments := []string{
-			"--watch-all-namespaces", "--events-addr=", "--log-encoding=console", "--enable-leader-election=false",
+			"--watch-all-namespaces", "--events-addr=", "--enable-leader-election=false",
 			fmt.Sprintf("--metrics-addr=127.0.0.1:%d", port+1), fmt.Sprintf("--health-addr=127.0.0.1:%d", port+2),
 		}
 		if strings.HasSuffix(controller.Package, "/source-controller") {

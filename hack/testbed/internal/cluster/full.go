@@ -26,7 +26,11 @@ func (c *Cluster) upFull(ctx context.Context) error {
 	if err := preflight(); err != nil {
 		return err
 	}
-	built, err := c.Builder.Build(ctx, component.All()...)
+	all, err := component.All()
+	if err != nil {
+		return err
+	}
+	built, err := c.Builder.Build(ctx, all...)
 	if err != nil {
 		return err
 	}
@@ -133,9 +137,13 @@ func (c *Cluster) startCore(ctx context.Context, built map[string]component.Buil
 	if err := os.WriteFile(c.path("audit-policy.yaml"), auditPolicy, 0o600); err != nil {
 		return err
 	}
+	server, err := component.APIServer()
+	if err != nil {
+		return err
+	}
 	at := endpoints{etcdClient: 2379, etcdPeer: 2380, apiServer: 6443, bind: "0.0.0.0"}
 	etcd := etcdSpec(c.path("etcd"), []string{kubernetes, "etcd"}, at)
-	apiServer := apiServerSpec(c.path("pki"), []string{kubernetes, "kube-apiserver"}, at,
+	apiServer := apiServerSpec(c.path("pki"), []string{built[server.Name].Binary, "kube-apiserver"}, at,
 		"--advertise-address="+nodeAddress, "--kubelet-preferred-address-types=InternalIP",
 		"--kubelet-certificate-authority="+c.path("pki/ca.crt"),
 		"--kubelet-client-certificate="+c.path("pki/apiserver-kubelet-client.crt"), "--kubelet-client-key="+c.path("pki/apiserver-kubelet-client.key"),

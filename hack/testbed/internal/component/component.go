@@ -34,15 +34,19 @@ type Component struct {
 	Patch *Patch
 }
 
-const version = "k8s.io/component-base/version"
+// kubernetes are the linker's flags of a Kubernetes version: clients refuse one that does not say which it is.
+func kubernetes(version, minor string) string {
+	const variable = "k8s.io/component-base/version"
+	return "-X " + variable + ".gitVersion=" + version + " -X " + variable + ".gitMajor=1 -X " + variable + ".gitMinor=" + minor +
+		" -X " + variable + ".gitTreeState=clean -X " + variable + ".gitCommit=testbed -X " + variable + ".buildDate=1970-01-01T00:00:00Z"
+}
 
 // The components.
 var (
-	Kubernetes = Component{
-		Name: "kubernetes", Usually: 7 * time.Minute,
-		LDFlags: "-X " + version + ".gitVersion=" + KubernetesVersion + " -X " + version + ".gitMajor=1 -X " + version + ".gitMinor=36" +
-			" -X " + version + ".gitTreeState=clean -X " + version + ".gitCommit=testbed -X " + version + ".buildDate=1970-01-01T00:00:00Z",
-	}
+	Kubernetes = Component{Name: "kubernetes", Usually: 7 * time.Minute, LDFlags: kubernetes(KubernetesVersion, "36")}
+	// KubernetesNext has no parts of a node: an API server may be a version ahead of its kubelets.
+	KubernetesNext = Component{Name: "kubernetesnext", Usually: 7 * time.Minute, LDFlags: kubernetes("v1.37.0", "37")}
+
 	Pause       = Component{Name: "pause", Usually: 2 * time.Second}
 	Images      = Component{Name: "images", Source: "../images", Usually: 5 * time.Second}
 	Probe       = Component{Name: "probe", Usually: 5 * time.Second}
@@ -82,9 +86,26 @@ var Flux = []Component{
 // KubernetesVersion is the version of every Kubernetes part; components/kubernetes/go.mod pins the same.
 const KubernetesVersion = "v1.36.3"
 
+// APIServer is the component with the API server that $BARTIZAN_KUBERNETES asks for.
+func APIServer() (Component, error) {
+	switch version := os.Getenv("BARTIZAN_KUBERNETES"); version {
+	case "", "1.36":
+		return Kubernetes, nil
+	case "1.37":
+		return KubernetesNext, nil
+	default:
+		return Component{}, fmt.Errorf("BARTIZAN_KUBERNETES is %q: 1.36 (which it is when it is not set) or 1.37", version)
+	}
+}
+
 // All returns every component but the self test's, in the order in which they are compiled.
-func All() []Component {
-	return []Component{Kubernetes, KubeRouter, CoreDNS, CertManager, ExternalSecrets, Images, Pause}
+func All() ([]Component, error) {
+	apiServer, err := APIServer()
+	all := []Component{Kubernetes, KubeRouter, CoreDNS, CertManager, ExternalSecrets, Images, Pause}
+	if apiServer.Name != Kubernetes.Name {
+		all = append(all, apiServer)
+	}
+	return all, err
 }
 
 // A Builder compiles components.

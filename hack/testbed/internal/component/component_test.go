@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -162,13 +163,27 @@ func TestComponentsAreThere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	all, err := All()
+	if err != nil {
+		t.Fatal(err)
+	}
 	b := &Builder{Source: source}
-	for _, c := range append(All(), Probe) {
+	for _, c := range slices.Concat(all, Flux, []Component{Probe, KubernetesNext}) {
 		if _, err := os.Stat(filepath.Join(b.source(c), "go.mod")); err != nil {
 			t.Error(err)
 		}
 		if (c.CRDModule == "") != (len(c.CRDs) == 0) {
 			t.Errorf("%s names a module of CRDs or their files, but not both", c.Name)
+		}
+	}
+}
+
+func TestAPIServerIsOfAKnownVersion(t *testing.T) {
+	for version, name := range map[string]string{"": "kubernetes", "1.36": "kubernetes", "1.37": "kubernetesnext", "1.38": ""} {
+		t.Setenv("BARTIZAN_KUBERNETES", version)
+		got, err := APIServer()
+		if got.Name != name || (err == nil) != (name != "") {
+			t.Errorf("%q: %q, %v", version, got.Name, err)
 		}
 	}
 }

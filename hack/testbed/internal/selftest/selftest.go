@@ -46,7 +46,11 @@ func Run(ctx context.Context, c *cluster.Cluster) (err error) {
 	if _, _, err := c.Status(ctx); !errors.Is(err, cluster.ErrNone) {
 		return fmt.Errorf("a testbed is in %s already; the self test needs a --dir of its own", c.Dir)
 	}
-	built, err := c.Builder.Build(ctx, append(component.All(), component.Probe)...)
+	all, err := component.All()
+	if err != nil {
+		return err
+	}
+	built, err := c.Builder.Build(ctx, append(all, component.Probe)...)
 	if err != nil {
 		return err
 	}
