@@ -58,9 +58,17 @@ conformance: ## The MCP conformance suite, without and behind the gate; it needs
 integration: ## The tests on a real API server, and of the programs that the gate is compared with
 	@go run ./hack/check integration
 
+.PHONY: integration-next
+integration-next: ## The same on the API server of the next version, 1.37, which is compiled once for that
+	@BARTIZAN_KUBERNETES=1.37 go run ./hack/check integration
+
 .PHONY: e2e
 e2e: ## The demo and the tests on a real cluster; KEEP_CLUSTER=1 leaves it there
 	@go run ./hack/check e2e
+
+.PHONY: gitops
+gitops: ## Flux's real controllers install, change, break, heal and prune it all, by commits; KEEP_CLUSTER=1 leaves the cluster there
+	@go run ./hack/check gitops
 
 .PHONY: samples
 samples: ## The samples of real servers (config/samples) on the demo's cluster: each is applied, gets ready, and serves what its policy allows
@@ -140,4 +148,4 @@ packages: ## The Debian packages that the cluster needs
 help: ## This
 	@awk 'BEGIN { FS = ":.*## "; printf "make TARGET\n" } \
 		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+		/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

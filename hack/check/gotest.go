@@ -23,7 +23,8 @@ const (
 	e2eTests         = "^TestE2E"
 	conformanceTests = "^TestConformance"
 	sampleTests      = "^TestSamples"
-	otherTests       = "^(TestIntegration|TestE2E|TestConformance|TestSamples)"
+	gitOpsTests      = "^TestGitOps"
+	otherTests       = "^(TestIntegration|TestE2E|TestConformance|TestSamples|TestGitOps)"
 )
 
 // modules are the folders of the Go modules with tests, beside the root.
@@ -84,6 +85,20 @@ func e2e(ctx context.Context, _ []string) result {
 	}
 	if os.Getenv("BARTIZAN_CONTEXT") == "" {
 		r.add(testbed(ctx))
+	}
+	return r
+}
+
+// gitops is the story of docs/gitops.md, on a cluster of its own with Flux in it.
+func gitops(ctx context.Context, _ []string) result {
+	r := result{}
+	r.command(ctx, "a cluster with Flux", exec.CommandContext(ctx, "go", "run", "./hack/demo", "up-flux"))
+	if r.failed == 0 {
+		// Each step needs the one before, so that nothing is tried again, and a person sees what happens.
+		r.command(ctx, "docs/gitops.md", exec.CommandContext(ctx, "go", "test", "-count=1", "-v", "-run", gitOpsTests, "-timeout", "75m", "./test/gitops"))
+	}
+	if os.Getenv("KEEP_CLUSTER") == "" {
+		r.command(ctx, "the cluster goes away", exec.CommandContext(ctx, "go", "run", "./hack/demo", "down-flux"))
 	}
 	return r
 }

@@ -22,6 +22,8 @@ type cluster struct {
 	context string
 	// registry that a user's cluster pulls from; empty for the testbed, into which images are loaded.
 	registry string
+	// name tells a testbed from the usual one, which has none. It has Flux, and not the operator.
+	name string
 }
 
 func newCluster(cache string) (*cluster, error) {
@@ -35,8 +37,35 @@ func newCluster(cache string) (*cluster, error) {
 // isTestbed says whether the demo brings the cluster up itself.
 func (c *cluster) isTestbed() bool { return c.context == "" }
 
+// forFlux makes it the cluster that Flux installs the operator into.
+func (c *cluster) forFlux() error {
+	if !c.isTestbed() {
+		return errors.New("BARTIZAN_CONTEXT is set: Flux is tried on a testbed of its own only")
+	}
+	c.name = "flux"
+	return nil
+}
+
 func (c *cluster) testbed() string { return filepath.Join(c.cache, "bin", "testbed") }
-func (c *cluster) images() string  { return filepath.Join(c.cache, "bin", "images") }
+
+// testbedCommand is the command line of a command of the testbed, for this cluster.
+func (c *cluster) testbedCommand(command string, arguments ...string) []string {
+	all := []string{c.testbed(), command}
+	if c.name != "" {
+		all = append(all, "--dir", filepath.Join(c.cache, "testbed", c.name))
+	}
+	return append(all, arguments...)
+}
+
+// environment is the file that tells the tests what there is.
+func (c *cluster) environment() string {
+	if c.name != "" {
+		return filepath.Join(c.cache, "environment-"+c.name+".json")
+	}
+	return filepath.Join(c.cache, "environment.json")
+}
+
+func (c *cluster) images() string { return filepath.Join(c.cache, "bin", "images") }
 
 // tools compiles the programs that bring clusters up and build images.
 func (c *cluster) tools(ctx context.Context) error {
@@ -56,7 +85,7 @@ func (c *cluster) kubectl(ctx context.Context, stdin []byte, arguments ...string
 
 func (c *cluster) kubectlCommand(arguments ...string) []string {
 	if c.isTestbed() {
-		return append([]string{c.testbed(), "kubectl", "--"}, arguments...)
+		return c.testbedCommand("kubectl", append([]string{"--"}, arguments...)...)
 	}
 	return append([]string{"kubectl", "--context", c.context}, arguments...)
 }
@@ -68,16 +97,23 @@ func (c *cluster) helm(ctx context.Context, arguments ...string) error {
 		return err
 	}
 	if c.isTestbed() {
-		kubeconfig, err := output(ctx, nil, c.testbed(), "kubeconfig")
+		kubeconfig, err := c.kubeconfig(ctx)
 		if err != nil {
 			return err
 		}
-		arguments = append(arguments, "--kubeconfig", strings.TrimSpace(string(kubeconfig)))
+		arguments = append(arguments, "--kubeconfig", kubeconfig)
 	} else {
 		arguments = append(arguments, "--kube-context", c.context)
 	}
 	_, err = output(ctx, nil, program, arguments...)
 	return err
+}
+
+// kubeconfig is the testbed's.
+func (c *cluster) kubeconfig(ctx context.Context) (string, error) {
+	command := c.testbedCommand("kubeconfig")
+	path, err := output(ctx, nil, command[0], command[1:]...)
+	return strings.TrimSpace(string(path)), err
 }
 
 // apply applies manifests and waits for nothing.
@@ -131,7 +167,8 @@ func (c *cluster) image(ctx context.Context, name string, program file) (string,
 		return "", err
 	}
 	if c.isTestbed() {
-		_, err = output(ctx, nil, c.testbed(), "load-image", archive)
+		load := c.testbedCommand("load-image", archive)
+		_, err = output(ctx, nil, load[0], load[1:]...)
 	}
 	return strings.TrimSpace(string(printed)), err
 }

@@ -1,7 +1,7 @@
 // Command demo shows Bartizan at work: "demo local" the gate alone, as processes of this machine; "demo run" everything, on a
-// real cluster; "demo up" only brings that cluster up, with the operator in it, and "demo down" takes it down. "demo dev" brings it up, too, and
-// then renews the operator at each change of the checkout. It prints what was tried and what happened, and fails when anything did not end as it
-// must.
+// real cluster; "demo up" only brings that cluster up, with the operator in it, and "demo down" takes it down. It prints what was tried and what
+// happened, and fails when anything did not end as it must. "demo dev" is up, and then renews the operator at each change of the checkout. "demo up-flux" and "demo down-flux" are for another cluster beside it, with Flux and
+// without the operator, which Flux is to install.
 package main
 
 import (
@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -25,7 +26,7 @@ func main() {
 
 func run(ctx context.Context, arguments []string) error {
 	if len(arguments) != 1 {
-		return fmt.Errorf("usage: demo local|run|up|dev|down")
+		return fmt.Errorf("usage: demo local|run|up|dev|down|up-flux|down-flux")
 	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -46,7 +47,16 @@ func run(ctx context.Context, arguments []string) error {
 	if err != nil {
 		return err
 	}
-	switch arguments[0] {
+	command, flux := strings.CutSuffix(arguments[0], "-flux")
+	if flux {
+		if command != "up" && command != "down" {
+			return fmt.Errorf("unknown command %q: only up and down are for Flux, too", arguments[0])
+		}
+		if err := c.forFlux(); err != nil {
+			return err
+		}
+	}
+	switch command {
 	case "run":
 		err = full(ctx, s, c)
 	case "up":
@@ -56,7 +66,7 @@ func run(ctx context.Context, arguments []string) error {
 	case "down":
 		return down(ctx, s, c)
 	default:
-		return fmt.Errorf("unknown command %q: local, run, up, dev or down", arguments[0])
+		return fmt.Errorf("unknown command %q: local, run, up, dev, down, up-flux or down-flux", arguments[0])
 	}
 	if err != nil {
 		return err

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -222,8 +221,9 @@ func down(ctx context.Context, s *screen, c *cluster) error {
 			return err
 		}
 	}
-	if err := os.RemoveAll(filepath.Join(c.cache, environmentFile)); err != nil {
+	if err := os.RemoveAll(c.environment()); err != nil {
 		return err
 	}
-	return s.stage("take the testbed down", func() error { return follow(ctx, os.Stderr, c.testbed(), "down") })
+	command := c.testbedCommand("down")
+	return s.stage("take the testbed down", func() error { return follow(ctx, os.Stderr, command[0], command[1:]...) })
 }

@@ -33,13 +33,12 @@ type environment struct {
 	AuditLog string `json:"auditLog,omitempty"`
 	// Images are references with digests.
 	Images map[string]string `json:"images"`
-	// Builder is the program of hack/images; Load is the beginning of a command line that brings image archives to the testbed's node.
+	// Builder is the program of hack/images; Load is the beginning of a command line that brings image archives to the testbed's node, Inside
+	// of one that runs what follows in its network.
 	Builder string   `json:"builder"`
 	Load    []string `json:"load,omitempty"`
+	Inside  []string `json:"inside,omitempty"`
 }
-
-// environmentFile is where environment is kept, in the cache.
-const environmentFile = "environment.json"
 
 // compileAhead begins to compile what takes longest, out of the way of what is shown meanwhile: with the lowest priority, and
 // with its progress in a file. It returns a function that waits for the end of it.
@@ -108,13 +107,14 @@ func up(ctx context.Context, s *screen, c *cluster, compiled func() error) (envi
 	}
 	if c.isTestbed() {
 		if err := s.stage("bring the cluster up: API server, node, network, DNS, cert-manager, external-secrets", func() error {
-			if err := follow(ctx, os.Stderr, c.testbed(), "up"); err != nil {
+			command := c.testbedCommand("up")
+			err := follow(ctx, os.Stderr, command[0], command[1:]...)
+			if err != nil {
 				return err
 			}
-			path, err := output(ctx, nil, c.testbed(), "kubeconfig")
-			e.Kubeconfig = strings.TrimSpace(string(path))
-			e.Load = []string{c.testbed(), "load-image"}
+			e.Kubeconfig, err = c.kubeconfig(ctx)
 			e.AuditLog = filepath.Join(filepath.Dir(e.Kubeconfig), "log", "audit.log")
+			e.Inside, e.Load = c.testbedCommand("exec", "--"), c.testbedCommand("load-image")
 			return err
 		}); err != nil {
 			return e, err
@@ -129,14 +129,22 @@ func up(ctx context.Context, s *screen, c *cluster, compiled func() error) (envi
 	if err := s.stage("images from nothing but these files", func() error { return c.allImages(ctx, e.Images) }); err != nil {
 		return e, err
 	}
-	if err := s.stage("install the operator by its Helm chart", func() error { return c.install(ctx, e.Images) }); err != nil {
+	if c.name == "" {
+		err := s.stage("install the operator by its Helm chart", func() error { return c.install(ctx, e.Images) })
+		if err != nil {
+			return e, err
+		}
+	} else if err := s.stage("Flux's source, kustomize and helm controllers (compiled for minutes, once)", func() error {
+		command := c.testbedCommand("flux")
+		return follow(ctx, os.Stderr, command[0], command[1:]...)
+	}); err != nil {
 		return e, err
 	}
 	encoded, err := json.MarshalIndent(e, "", "  ")
 	if err != nil {
 		return e, err
 	}
-	return e, os.WriteFile(filepath.Join(c.cache, environmentFile), encoded, 0o600)
+	return e, os.WriteFile(c.environment(), encoded, 0o600)
 }
 
 func (c *cluster) allImages(ctx context.Context, images map[string]string) error {
