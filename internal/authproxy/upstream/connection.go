@@ -223,7 +223,7 @@ func (x *exchange) begin(ctx context.Context, verb string, body []byte) (nothing
 			x.written <- err
 		}()
 	}
-	x.response, err = c.answer(verb)
+	x.response, err = c.answer(verb) //nolint:bodyclose // the caller has it
 	return false, err
 }
 
