@@ -15,9 +15,9 @@ type ToolsStatusApplyConfiguration struct {
 	Digest *string `json:"digest,omitempty"`
 	// changedAt is when digest last changed.
 	ChangedAt *v1.Time `json:"changedAt,omitempty"`
-	// tools, prompts, resources and templates count what the server offers.
+	// tools is the number of tools that the server offers.
 	Tools *int32 `json:"tools,omitempty"`
-	// prompts is the number of prompts.
+	// prompts is the number of its prompts.
 	Prompts *int32 `json:"prompts,omitempty"`
 	// resources is the number of resources.
 	Resources *int32 `json:"resources,omitempty"`
