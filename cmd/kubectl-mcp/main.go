@@ -139,7 +139,7 @@ func (p *plugin) everywhere(cmd *cobra.Command) {
 	cmd.Flags().BoolVarP(&p.allNamespaces, "all-namespaces", "A", false, "all namespaces")
 }
 
-// in is the namespace for a list.
+// inNamespace is where a list looks.
 func (p *plugin) inNamespace(c *cluster) client.ListOption {
 	if p.allNamespaces {
 		return client.InNamespace("")
