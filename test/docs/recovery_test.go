@@ -49,7 +49,7 @@ func TestE2EShop(t *testing.T) {
 	run(`kubectl create namespace shop
 kubectl apply --server-side --filename shop.yaml
 kubectl wait mcpclient/me mcpserver/pods --namespace shop --for condition=Ready --timeout 5m`)
-	t.Cleanup(func() { run("kubectl delete namespace shop --wait=false") })
+	t.Cleanup(func() { run("kubectl delete namespace shop") })
 	run(`go run "$(go env GOROOT)/src/crypto/tls/generate_cert.go" --ca --ecdsa-curve P256 --host corporate && mv cert.pem ca.crt && mv key.pem ca.key`)
 	runPage(t, "docs/certificates.md", dir, variables, strings.NewReplacer(), 1)
 	runPage(t, "docs/recovery.md", dir, variables, strings.NewReplacer(), 3)
