@@ -156,9 +156,6 @@ func (c *cluster) image(ctx context.Context, name string, program file) (string,
 	}
 	arguments := []string{"build", "--name", repository + ":demo", "--out", archive, "--entrypoint", program.path,
 		"--file", program.source + ":" + program.path, "--label", "bartizan.dev/image=" + name}
-	if program.path == "/manager" {
-		arguments = append(arguments, "--ca-certificates")
-	}
 	if !c.isTestbed() {
 		arguments = append(arguments, "--push")
 	}

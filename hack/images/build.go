@@ -36,11 +36,7 @@ type Spec struct {
 	User string
 	// Architecture is GOARCH's; empty: this machine's.
 	Architecture string
-	// CACertificates adds this machine's certificate authorities.
-	CACertificates bool
 }
-
-const caCertificates = "/etc/ssl/certs/ca-certificates.crt"
 
 var (
 	nameForm = regexp.MustCompile(`^[a-z0-9]+([._:/-]+[a-z0-9]+)*:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
@@ -114,14 +110,7 @@ func collect(spec Spec) (map[string]entry, error) {
 		"etc/passwd": {mode: 0o644, content: []byte(passwd)},
 		"etc/group":  {mode: 0o644, content: []byte(group)},
 	}
-	files := spec.Files
-	if spec.CACertificates {
-		if _, err := os.Stat(caCertificates); err != nil {
-			return nil, fmt.Errorf("--ca-certificates: %w; install the package ca-certificates", err)
-		}
-		files = append(slices.Clone(files), caCertificates+":"+caCertificates)
-	}
-	for _, file := range files {
+	for _, file := range spec.Files {
 		if err := add(entries, file); err != nil {
 			return nil, fmt.Errorf("--file %q: %w", file, err)
 		}

@@ -29,7 +29,6 @@ const help = `images builds a container image from nothing but files, and writes
   --user UID:GID             whom it runs as (default 65532:65532)
   --env NAME=VALUE           an environment variable
   --label NAME=VALUE         a label
-  --ca-certificates          add this machine's certificate authorities
   --push                     push the image to the registry in its name as well, with the credentials of docker login
 
 It prints REPO@sha256:..., which pods can use once the archive is loaded: testbed load-image FILE.tar
@@ -121,7 +120,6 @@ func buildImage(args []string, out io.Writer) error {
 	flags.StringVar(&spec.Name, "name", "", "")
 	flags.StringVar(&spec.User, "user", "65532:65532", "")
 	flags.StringVar(&archive, "out", "", "")
-	flags.BoolVar(&spec.CACertificates, "ca-certificates", false, "")
 	flags.BoolVar(&push, "push", false, "")
 	for name, list := range map[string]*[]string{
 		"file": &spec.Files, "entrypoint": &spec.Entrypoint, "cmd": &spec.Cmd, "env": &spec.Env, "label": &spec.Labels,
