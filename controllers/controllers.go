@@ -18,7 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
-	"k8s.io/client-go/discovery"
+	kubernetesdiscovery "k8s.io/client-go/discovery"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -27,6 +27,7 @@ import (
 	"github.com/bartizan-dev/bartizan/controllers/accesspolicy"
 	"github.com/bartizan-dev/bartizan/controllers/authority"
 	"github.com/bartizan-dev/bartizan/controllers/definitions"
+	"github.com/bartizan-dev/bartizan/controllers/discovery"
 	"github.com/bartizan-dev/bartizan/controllers/internal/gates"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
 	"github.com/bartizan-dev/bartizan/controllers/internal/optional"
@@ -87,6 +88,10 @@ type Options struct {
 	IssuerNetworks []netip.Prefix
 	// IssuerTimes are when token issuers are asked; zero: issuers.DefaultTimes.
 	IssuerTimes issuers.Times
+	// DiscoveryInterval is how often MCP servers without a gate are looked for; zero: never.
+	DiscoveryInterval time.Duration
+	// DiscoveryHandshake asks pods that look like an MCP server whether they are one.
+	DiscoveryHandshake bool
 	// Gates asks gates for their status; nil: over the network.
 	Gates gates.Reader
 	// Lists asks gates what their servers offer; nil: over the network.
@@ -125,6 +130,12 @@ func (o Options) Validate() error {
 	case overlap < time.Second || overlap > lifetime/12:
 		return fmt.Errorf("the overlap of authorities, %s, is not between 1s and a twelfth of their lifetime, %s: a rollover would not end in time", overlap, lifetime/12)
 	}
+	switch {
+	case o.DiscoveryInterval != 0 && (o.DiscoveryInterval < time.Second || o.DiscoveryInterval > 5*time.Minute):
+		return fmt.Errorf("the interval of discovery, %s, is not between 1s and 5m; 0 turns it off", o.DiscoveryInterval)
+	case o.DiscoveryHandshake && o.DiscoveryInterval == 0:
+		return errors.New("the handshake of discovery is on and discovery is off: give it an interval, such as 4m")
+	}
 	for i, peer := range o.GateMetricsFrom {
 		if peer == (networkingv1.NetworkPolicyPeer{}) {
 			return fmt.Errorf("peer %d of those who read the gates' metrics is empty, which would mean everybody; give it a podSelector, a namespaceSelector or an ipBlock", i+1)
@@ -161,7 +172,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if o.IssuerTimes == (issuers.Times{}) {
 		o.IssuerTimes = issuers.DefaultTimes
 	}
-	kubernetes, err := discovery.NewDiscoveryClientForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	kubernetes, err := kubernetesdiscovery.NewDiscoveryClientForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
 	if err != nil {
 		return fmt.Errorf("reach the API server: %w", err)
 	}
@@ -188,6 +199,13 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if err != nil {
 		return err
 	}
+	verifier := &verification.Reconciler{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), APIs: apis, Gates: o.Gates, Attack: o.Attack,
+		Events: mgr.GetEventRecorder("mcpserver-verification"), Now: o.Now, WatchNamespaces: o.WatchNamespaces,
+		Settings: verification.Settings{
+			Namespace: o.Namespace, GateImage: o.GateImage, Timeout: 2 * time.Second, Again: cmp.Or(o.Retry, 15*time.Second), RulesAge: 4 * cmp.Or(o.Retry, 15*time.Second), Spread: 5 * time.Minute,
+		},
+	}
 	type controller struct {
 		name  string
 		setup func() error
@@ -208,15 +226,22 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 				Budget: mcpserver.NewBudget(o.RolloutBudget), Settings: o.settings(), Now: o.Now, Keys: keys, Times: o.IssuerTimes,
 			}).SetupWithManager(ctx, mgr)
 		}},
-		{"verification", func() error {
-			return (&verification.Reconciler{
-				Client: mgr.GetClient(), Live: mgr.GetAPIReader(), APIs: apis, Gates: o.Gates, Attack: o.Attack,
-				Events: mgr.GetEventRecorder("mcpserver-verification"), Now: o.Now, WatchNamespaces: o.WatchNamespaces,
-				Settings: verification.Settings{
-					Namespace: o.Namespace, GateImage: o.GateImage, Timeout: 2 * time.Second, Again: cmp.Or(o.Retry, 15*time.Second), RulesAge: 4 * cmp.Or(o.Retry, 15*time.Second), Spread: 5 * time.Minute,
-				},
-			}).SetupWithManager(ctx, mgr)
+		{"discovery", func() error {
+			if o.DiscoveryInterval == 0 {
+				return nil
+			}
+			f := &discovery.Finder{Live: mgr.GetAPIReader(), Interval: o.DiscoveryInterval, Namespaces: o.WatchNamespaces, Now: o.Now}
+			if o.DiscoveryHandshake {
+				f.Handshake = discovery.Ask
+			}
+			verifier.Unmanaged = f.Unmanaged
+			if err := f.SetupWithManager(mgr); err != nil {
+				return err
+			}
+			verifier.Found = f.Changed()
+			return nil
 		}},
+		{"verification", func() error { return verifier.SetupWithManager(ctx, mgr) }},
 		{"definitions", func() error {
 			return (&definitions.Reconciler{
 				Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Gates: o.Gates, Lists: o.Lists, Now: o.Now,

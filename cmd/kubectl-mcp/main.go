@@ -75,7 +75,7 @@ when it could not tell.`,
 	flags.StringVar(&p.flags.CurrentContext, "context", "", "the context of the kubeconfig")
 	flags.StringVarP(&p.flags.Context.Namespace, "namespace", "n", "", "the namespace (default: the context's)")
 	root.AddCommand(p.postureCommand(), p.verifyCommand(), p.clientsCommand(), p.keysCommand(), p.rotateCommand(),
-		p.toolsCommand(), p.accessCommand(), p.auditCommand(), p.connectCommand(), p.scanCommand(), p.versionCommand())
+		p.toolsCommand(), p.accessCommand(), p.auditCommand(), p.connectCommand(), p.scanCommand(), p.discoverCommand(), p.versionCommand())
 	return root
 }
 

@@ -74,6 +74,8 @@ func parse(args []string, out io.Writer) (options, error) {
 	flags.DurationVar(&o.controllers.AuthorityLifetime, "authority-lifetime", 8760*time.Hour, "how `long` private certificate authorities live; each is followed by another when a third of its life is left")
 	flags.DurationVar(&o.controllers.AuthorityOverlap, "authority-overlap", 24*time.Hour, "how `long` everybody has to read a new authority before it issues certificates, and how long the old one is trusted after its last certificate was replaced")
 	flags.StringVar(&rotateAfter, "rotate-authorities-after", "", "RFC 3339 `time`: private authorities made before are followed by others, the operator's own among them; the present time begins now")
+	flags.DurationVar(&o.controllers.DiscoveryInterval, "discovery-interval", 0, "how `often` MCP servers without a gate are looked for, up to 5m, among the pods and Services of the watched namespaces and the objects of other projects; 0: never")
+	flags.BoolVar(&o.controllers.DiscoveryHandshake, "discovery-handshake", false, "ask pods that look like an MCP server, at the ports that they name, whether they are one (MCP's handshake, without a credential)")
 	flags.BoolVar(&o.leaderElect, "leader-elect", true, "have one of several replicas at work, the others ready to take over")
 	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "`address` of the metrics, served with TLS to who may get /metrics; 0 turns them off")
 	flags.StringVar(&o.metricsCertificates, "metrics-cert-dir", "", "`directory` with tls.crt and tls.key for the metrics (default: a certificate that the process makes itself)")

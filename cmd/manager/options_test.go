@@ -49,6 +49,9 @@ func TestParse(t *testing.T) {
 		{"readers of another shape", []string{gate, "--namespace=a", `--gate-metrics-from={"namespaceSelector":{}}`}, "--gate-metrics-from"},
 		{"a reader with an unknown field", []string{gate, "--namespace=a", `--gate-metrics-from=[{"podSelektor":{}}]`}, "--gate-metrics-from"},
 		{"everybody as a reader", []string{gate, "--namespace=a", `--gate-metrics-from=[{}]`}, "would mean everybody"},
+		{"discovery", []string{gate, "--namespace=a", "--discovery-interval=4m", "--discovery-handshake"}, ""},
+		{"discovery that evidence would outlive", []string{gate, "--namespace=a", "--discovery-interval=10m"}, "is not between 1s and 5m"},
+		{"a handshake without discovery", []string{gate, "--namespace=a", "--discovery-handshake"}, "discovery is off"},
 		{"no range", []string{gate, "--namespace=a", "--cluster-cidrs=here"}, "no address range"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -33,6 +33,9 @@ func snapshot(o *observed, last *run, settings Settings) *posture.Snapshot {
 	o.podFacts(s, settings)
 	o.inventoryFacts(s, last)
 	o.alertFacts(s, settings)
+	if o.unmanaged != nil {
+		s.Unmanaged = *o.unmanaged
+	}
 	switch {
 	case len(o.gates) == 0:
 		s.Run.Missing = "no gate is ready"

@@ -18,6 +18,7 @@ import (
 	"github.com/bartizan-dev/bartizan/controllers/internal/isolation"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
 	"github.com/bartizan-dev/bartizan/internal/inventory"
+	"github.com/bartizan-dev/bartizan/internal/posture"
 )
 
 // observed is what the caches show of a server. It is read once, at the beginning.
@@ -37,6 +38,7 @@ type observed struct {
 	// inventory is what the server offers; nil while nobody knows.
 	inventory *inventory.Document
 	alerts    alerts
+	unmanaged *posture.Fact[posture.Unmanaged]
 }
 
 // gate is a ready gate.
@@ -92,6 +94,9 @@ func (r *Reconciler) gather(ctx context.Context, server *v1alpha1.MCPServer) (*o
 			}
 			o.gates = append(o.gates, g)
 		}
+	}
+	if r.Unmanaged != nil {
+		o.unmanaged = new(r.Unmanaged(server.Namespace))
 	}
 	var err error
 	if o.alerts, err = r.alerts(ctx); err != nil {

@@ -10,6 +10,7 @@ import (
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/controllers/internal/gates"
@@ -56,6 +57,10 @@ type Reconciler struct {
 	Gates gates.Reader
 	// Attack attacks gates; nil: over the network.
 	Attack Attack
+	// Unmanaged is what is known of MCP servers without a gate, for the servers of a namespace; nil: nobody looks.
+	Unmanaged func(namespace string) posture.Fact[posture.Unmanaged]
+	// Found tells when something else is found than before; nil: nobody looks.
+	Found <-chan event.GenericEvent
 	// Events tells people about transitions.
 	Events events.EventRecorder
 	// WatchNamespaces are the namespaces that are looked after; none means all.

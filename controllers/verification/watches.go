@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/controllers/internal/collect"
@@ -49,7 +50,11 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		return err
 	}
 	mapped := handler.EnqueueRequestsFromMapFunc
-	return ctrl.NewControllerManagedBy(mgr).
+	c := ctrl.NewControllerManagedBy(mgr)
+	if r.Found != nil {
+		c.WatchesRawSource(source.Channel(r.Found, mapped(r.everybody)))
+	}
+	return c.
 		Named("verification").
 		For(&v1alpha1.MCPServer{}, builder.WithPredicates(serverChanged())).
 		Watches(&corev1.Pod{}, mapped(byLabel), builder.WithPredicates(podChanged())).
@@ -108,8 +113,17 @@ func (r *Reconciler) ofNamespace(ctx context.Context, object client.Object) []re
 	if owner := metav1.GetControllerOfNoCopy(object); owner != nil && owner.Kind == "MCPServer" {
 		return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: object.GetNamespace(), Name: owner.Name}}}
 	}
+	return r.servers(ctx, object.GetNamespace())
+}
+
+// everybody asks for all servers.
+func (r *Reconciler) everybody(ctx context.Context, _ client.Object) []reconcile.Request {
+	return r.servers(ctx, metav1.NamespaceAll)
+}
+
+func (r *Reconciler) servers(ctx context.Context, namespace string) []reconcile.Request {
 	servers := &v1alpha1.MCPServerList{}
-	if err := r.Client.List(ctx, servers, client.InNamespace(object.GetNamespace()), client.UnsafeDisableDeepCopy); err != nil {
+	if err := r.Client.List(ctx, servers, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return nil
 	}
 	var requests []reconcile.Request

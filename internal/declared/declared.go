@@ -55,7 +55,7 @@ func missing(s *posture.Snapshot) {
 	s.Clients.Missing, s.Certificate.Missing, s.Authority.Missing, s.Gate.Missing, s.Token.Missing, s.Grants.Missing = cluster, cluster, cluster, cluster, cluster, cluster
 	s.Run.Missing = "the server has not been attacked yet"
 	s.Tools.Missing = "the gates have not listed the server yet"
-	s.Unmanaged.Missing = "nothing looks for MCP servers that have no MCPServer"
+	s.Unmanaged.Missing = "nobody looks for MCP servers without a gate: discovery.enabled of the chart"
 	s.Throttling.Missing = "neither the gates' throttling nor an alert rule is observed"
 	s.Unpinned.Missing = "the gates have not listed the server yet"
 	s.Unconstrained.Missing = "the gates have not listed the server yet"

@@ -39,8 +39,8 @@ var inventory = []Control{
 	{
 		ID: "INV-3", Severity: High, Title: "No MCP server runs unmanaged in the cluster",
 		Enforcement: "operator", Evidence: []Kind{Observed}, Maps: []string{"MCP09", "T8"},
-		Remediation: "Write an MCPServer for each server that runs without one, and delete the unguarded workload.",
-		judge:       none(func(s *Snapshot) Fact[[]string] { return s.Unmanaged }, "no unmanaged MCP server was found"),
+		Remediation: "Write an MCPServer for each server that runs without one, and delete the unguarded workload: kubectl mcp discover --all-namespaces.",
+		judge:       judgeUnmanaged,
 	},
 	{
 		ID: "INV-4", Severity: Medium, Title: "Every credential and who holds it is listed",
@@ -53,6 +53,25 @@ var inventory = []Control{
 			return ""
 		}),
 	},
+}
+
+func judgeUnmanaged(s *Snapshot) verdict {
+	f := s.Unmanaged
+	if v, ok := known(s, f); !ok {
+		return v
+	}
+	const elsewhere = "MCP servers run without a gate in other namespaces"
+	switch u := f.Value; {
+	case len(u.Certain) > 0 && u.Elsewhere:
+		return on(f, Fail, "without a gate: %s; %s, too", list(u.Certain), elsewhere)
+	case len(u.Certain) > 0:
+		return on(f, Fail, "without a gate: %s", list(u.Certain))
+	case u.Elsewhere:
+		return on(f, Fail, "%s", elsewhere)
+	case len(u.Likely) > 0:
+		return on(f, Warn, "what looks like an MCP server without a gate: %s", list(u.Likely))
+	}
+	return on(f, Pass, "no unmanaged MCP server was found")
 }
 
 // eachClient judges by what is wrong with single clients; "" is nothing.

@@ -37,7 +37,7 @@ func healthy() *posture.Snapshot {
 		Server: "tools/github", Now: now, StaleAfter: 2 * time.Hour,
 		Classification: posture.Say(posture.Classification{Level: "Internal", Owner: "team-a", Categories: []string{"Code"}}, "MCPServer spec.classification"),
 		Tools:          posture.See([]posture.Tool{{Name: "list"}, {Name: "write", Writes: true}}, "gates", seen),
-		Unmanaged:      fine("discovery"),
+		Unmanaged:      posture.See(posture.Unmanaged{}, "discovery", seen),
 		Clients: posture.See([]posture.Client{
 			{Name: "apps/agent", Listed: true, MaximumAge: 2160 * time.Hour, Keys: []posture.Key{
 				{ID: "k1", IssuedAt: now.Add(-time.Hour), NotAfter: now.Add(2159 * time.Hour), Accepted: true},
@@ -86,7 +86,11 @@ var breaks = map[string]struct{ fail, unknown func(*posture.Snapshot) }{
 	"INV-2": {
 		func(s *posture.Snapshot) { s.Tools.Value = nil },
 		func(s *posture.Snapshot) { s.Tools = posture.Unknown[[]posture.Tool]("the gates do not list tools") }},
-	"INV-3": wrong(func(s *posture.Snapshot) *posture.Fact[[]string] { return &s.Unmanaged }, "Deployment wild/mcp"),
+	"INV-3": {
+		func(s *posture.Snapshot) {
+			s.Unmanaged.Value = posture.Unmanaged{Certain: []string{"Deployment wild/mcp"}, Elsewhere: true}
+		},
+		func(s *posture.Snapshot) { s.Unmanaged = posture.Unknown[posture.Unmanaged]("nobody looked") }},
 	"INV-4": {
 		func(s *posture.Snapshot) { s.Clients.Value[0].Listed = false },
 		noClients},

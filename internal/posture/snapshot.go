@@ -17,7 +17,7 @@ type Snapshot struct {
 	// Tools are the tools that the gates have seen.
 	Tools Fact[[]Tool]
 	// Unmanaged are MCP servers without a gate.
-	Unmanaged Fact[[]string]
+	Unmanaged Fact[Unmanaged]
 
 	// Clients are the MCPClients that may reach the server.
 	Clients Fact[[]Client]
@@ -116,6 +116,14 @@ type Tool struct {
 	Writes bool
 	// Forbidden: it gives raw commands or sensitive files.
 	Forbidden bool
+}
+
+// Unmanaged are MCP servers without a gate.
+type Unmanaged struct {
+	// Certain are those in the server's namespace that can hardly be something else, Likely those that look like one.
+	Certain, Likely []string
+	// Elsewhere: there are some in other namespaces, whose names are not for everybody.
+	Elsewhere bool
 }
 
 // Client is an MCPClient and its keys for the server's namespace.

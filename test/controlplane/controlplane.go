@@ -29,8 +29,13 @@ const (
 	ExternalSecrets = "external-secrets.io"
 )
 
-// Monitoring is the API group of the Prometheus operator. Only Install brings its kinds in.
-const Monitoring = "monitoring.coreos.com"
+// API groups whose kinds only Install brings in: the Prometheus operator's, ToolHive's, that of reports, and Trivy operator's.
+const (
+	Monitoring  = "monitoring.coreos.com"
+	ToolHive    = "toolhive.stacklok.dev"
+	OpenReports = "openreports.io"
+	Trivy       = "aquasecurity.github.io"
+)
 
 // startTimeout bounds the start of etcd and the API server together, on a busy machine.
 const startTimeout = 5 * time.Minute

@@ -26,6 +26,13 @@ const externalSecretsModule = "github.com/external-secrets/external-secrets@v0.2
 // monitoringModule is the release of the Prometheus operator whose CRDs are used.
 const monitoringModule = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
 
+// Releases whose CRDs are used, and nothing else of them.
+const (
+	toolHiveModule    = "github.com/stacklok/toolhive@v0.47.0"
+	openReportsModule = "github.com/openreports/reports-api@v0.2.1"
+	trivyModule       = "github.com/aquasecurity/trivy-operator@v0.28.0"
+)
+
 // CRDs returns the files with the CRDs of an API group.
 func CRDs(group string) ([]string, error) {
 	switch group {
@@ -45,6 +52,12 @@ func CRDs(group string) ([]string, error) {
 		return inModule(externalSecretsModule, "config/crds/bases/external-secrets.io_*.yaml")
 	case Monitoring:
 		return inModule(monitoringModule, "example/prometheus-operator-crd/monitoring.coreos.com_*.yaml")
+	case ToolHive:
+		return inModule(toolHiveModule, "deploy/charts/operator-crds/files/crds/toolhive.stacklok.dev_mcpservers.yaml")
+	case OpenReports:
+		return inModule(openReportsModule, "config/crd/openreports.io_reports.yaml")
+	case Trivy:
+		return inModule(trivyModule, "deploy/helm/crds/aquasecurity.github.io_vulnerabilityreports.yaml")
 	}
 	return nil, fmt.Errorf("no CRDs are known for the API group %q", group)
 }

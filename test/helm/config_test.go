@@ -216,12 +216,13 @@ func TestRightsAreThoseOfWhatIsOn(t *testing.T) {
 		{"external-secrets", "externalSecrets.enabled=false", []string{"external-secrets.io/"}},
 		{"metrics", "metrics.enabled=false", []string{"authentication.k8s.io/tokenreviews", "authorization.k8s.io/subjectaccessreviews"}},
 		{"alert rules", `alerts.mode="Disabled"`, []string{"monitoring.coreos.com/prometheusrules"}},
+		{"discovery", "discovery.enabled=false", []string{"toolhive.stacklok.dev/", "kagent.dev/", "mcp.x-k8s.io/"}},
 		{"grants", "grantableRules=[]", []string{
 			"create rbac.authorization.k8s.io/roles", "patch rbac.authorization.k8s.io/rolebindings",
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			all, fewer := rightsOf(t, render(t))[operator], rightsOf(t, render(t, test.value))[operator]
+			all, fewer := rightsOf(t, render(t, "discovery.enabled=true"))[operator], rightsOf(t, render(t, test.value))[operator]
 			for _, gone := range test.gone {
 				has := func(rights []string) bool {
 					return slices.ContainsFunc(rights, func(right string) bool { return strings.Contains(right, gone) })

@@ -167,6 +167,7 @@ var variants = map[string][]string{
 	"monitoring": {`metrics.scraper={"name":"prometheus-k8s","namespace":"monitoring"}`, `metrics.serviceMonitor.mode="Enabled"`,
 		`metrics.gates.podMonitor.mode="Enabled"`, `alerts.mode="Enabled"`, `dashboard.enabled=true`},
 	"everything on": {
+		`discovery={"enabled":true,"handshake":true}`,
 		`watchNamespaces=["team-a","team-b","bartizan-system","kube-system"]`, "replicas=3", `metrics.certificate.enabled=true`,
 		`metrics.serviceMonitor={"mode":"Enabled","labels":{"release":"prometheus"},"interval":"30s"}`,
 		`metrics.gates={"enabled":true,"podMonitor":{"mode":"Enabled","labels":{"release":"prometheus"},"interval":"30s"}}`,
