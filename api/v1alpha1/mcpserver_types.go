@@ -127,6 +127,9 @@ type MCPServerSpec struct {
 	// audit says what the gates' audit logs have of the arguments of calls.
 	// +optional
 	Audit *Audit `json:"audit,omitempty"`
+	// tracing has the gates' spans join the traces of their callers.
+	// +optional
+	Tracing *Tracing `json:"tracing,omitempty"`
 	// verification says how the operator attacks the server to show that its controls hold.
 	// +optional
 	Verification *Verification `json:"verification,omitempty"`

@@ -92,6 +92,8 @@ type Config struct {
 	Clients []Client `json:"clients"`
 	// Audit says what the audit log has of the arguments of calls.
 	Audit Audit `json:"audit,omitzero"`
+	// Tracing says which requests the gate writes spans of.
+	Tracing Tracing `json:"tracing,omitzero"`
 	// Tools says which definitions of the server are approved.
 	Tools Tools `json:"tools,omitzero"`
 	// Policy is the compiled access policy: what is not allowed here is denied.
@@ -161,6 +163,17 @@ type Audit struct {
 	Arguments Arguments `json:"arguments,omitempty"`
 	// Redact are parts of names of members whose values ArgumentsFull does not show, beside those that it never shows.
 	Redact []string `json:"redact,omitempty"`
+}
+
+// TracingMode says which requests the gate writes spans of.
+type TracingMode string
+
+// TracingSampled is those in whose traces the callers say that they keep them. Empty is none.
+const TracingSampled TracingMode = "Sampled"
+
+// Tracing is about the gate's spans.
+type Tracing struct {
+	Mode TracingMode `json:"mode,omitempty"`
 }
 
 // Authentication says which credentials are accepted (Enabled, Optional) or demanded (Required). A demanded certificate

@@ -126,6 +126,9 @@ func (c *Config) validate() error {
 	if err := validateClients(c.Clients); err != nil {
 		return err
 	}
+	if c.Tracing.Mode != "" && c.Tracing.Mode != TracingSampled {
+		return errors.New("tracing.mode: not Sampled or empty")
+	}
 	switch c.Audit.Arguments {
 	case "", ArgumentsNone, ArgumentsHash, ArgumentsFull:
 	default:

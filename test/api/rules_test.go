@@ -69,6 +69,9 @@ var rules = []struct {
 	{"rate over more than a day", "policy", `spec: {rules: [{subjects: [{type: MCPClient, mcpClient: {namespace: a, name: b}}], tools: [a], rate: {requests: 1, per: 25h}}]}`, []string{
 		`spec.rules[0].rate.per: Invalid value: "25h": rate.per must be between 1s and 24h, in h, m and s`,
 	}},
+	{"tracing of what nobody asked for", "server", `spec: {tracing: {mode: Always}}`, []string{
+		`spec.tracing.mode: Unsupported value: "Always": supported values: "Disabled", "Sampled"`,
+	}},
 	{"redaction of what is not shown", "server", `spec: {audit: {redact: [iban]}}`, []string{
 		`spec.audit: Invalid value: audit.redact is for arguments: Full; otherwise no argument is shown`,
 	}},

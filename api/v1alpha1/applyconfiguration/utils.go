@@ -150,6 +150,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ToolsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ToolsStatus"):
 		return &apiv1alpha1.ToolsStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Tracing"):
+		return &apiv1alpha1.TracingApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Transport"):
 		return &apiv1alpha1.TransportApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("UnpinnedDefinition"):

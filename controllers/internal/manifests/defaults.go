@@ -59,6 +59,14 @@ func audit(s *v1alpha1.MCPServer) gateconfig.Audit {
 	return gateconfig.Audit{Arguments: gateconfig.Arguments(spec.Arguments), Redact: redact}
 }
 
+// tracing is nothing where the spec asks for nothing.
+func tracing(s *v1alpha1.MCPServer) gateconfig.Tracing {
+	if s.Spec.Tracing == nil || s.Spec.Tracing.Mode != v1alpha1.TracingSampled {
+		return gateconfig.Tracing{}
+	}
+	return gateconfig.Tracing{Mode: gateconfig.TracingSampled}
+}
+
 // Forbidden are the tools that nobody may call.
 func Forbidden(s *v1alpha1.MCPServer) []string {
 	if s.Spec.Tools == nil {

@@ -47,6 +47,7 @@ func GateConfig(server *v1alpha1.MCPServer, clusterDomain string, who access.Res
 		Status:         status,
 		Clients:        who.Clients,
 		Audit:          audit(server),
+		Tracing:        tracing(server),
 		Tools:          Tools(server),
 		Policy:         rules,
 	}, nil

@@ -61,7 +61,7 @@ func (r *Record) append(b []byte) []byte {
 	switch {
 	case len(r.Arguments) > 0:
 		start := len(b)
-		b = appendASCII(append(b, `,"arguments":`...), string(r.Arguments))
+		b = AppendASCII(append(b, `,"arguments":`...), string(r.Arguments))
 		if len(b)-start > maxArguments {
 			b = b[:start]
 			text("argumentsCut", string(r.Arguments[:min(len(r.Arguments), maxArguments)]), maxArguments)
@@ -147,8 +147,8 @@ func appendText(b []byte, s string, most int) []byte {
 	return append(b, '"')
 }
 
-// appendASCII appends JSON with what is not printable ASCII escaped; in JSON such bytes are in strings only.
-func appendASCII(b []byte, s string) []byte {
+// AppendASCII appends JSON with what is not printable ASCII escaped; in JSON such bytes are in strings only.
+func AppendASCII(b []byte, s string) []byte {
 	for i := 0; i < len(s); {
 		c := s[i]
 		switch {

@@ -28,7 +28,7 @@ type Verified struct {
 	// Lines is the number of lines, Repeated how many requests are counted in lines of others, and Lost how many lines
 	// could not be written: the log says so itself.
 	Lines, Repeated, Lost uint64
-	// Messages is the number of lines that are the gate's own messages: kubectl logs shows them among the audit log.
+	// Messages is the number of lines that are the gate's own messages and spans: kubectl logs shows them among the audit log.
 	Messages uint64
 	// Heads are the last lines of the boots, in the order in which they begin.
 	Heads []Head
@@ -120,9 +120,11 @@ func (v *verifier) take(text []byte) error {
 		Known []Head  `json:"known"`
 		Level string  `json:"level"`
 		Msg   string  `json:"msg"`
+		// Spans are what the gate writes beside its messages.
+		Spans []struct{} `json:"resourceSpans"`
 	}
 	if err := json.Unmarshal(text, &r); err != nil || r.Boot == "" || r.Seq == nil || len(r.Prev) != 64 {
-		if err == nil && r.Boot == "" && r.Seq == nil && r.Prev == "" && r.Level != "" && r.Msg != "" {
+		if err == nil && r.Boot == "" && r.Seq == nil && r.Prev == "" && (r.Level != "" && r.Msg != "" || len(r.Spans) > 0) {
 			v.result.Messages++
 			return nil
 		}

@@ -20,6 +20,7 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/authproxy/listing"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/message"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/session"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/trace"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/upstream"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 )
@@ -33,6 +34,13 @@ type exchange struct {
 
 	config *config.Generation
 	record audit.Record
+	// caller is the caller's trace context, inHeader says that the request's headers have one, and carrier is that one where the
+	// message has another of its own. span is the gate's; nil where none is wanted.
+	caller, carrier trace.Context
+	inHeader        bool
+	span            *trace.Span
+	// refusal is the gate's answer where that is an error.
+	refusal *message.Error
 	// ends ends the call with its credential.
 	ends *time.Timer
 
@@ -66,8 +74,9 @@ type exchange struct {
 func newExchange(g *Gate, w http.ResponseWriter, r *http.Request) *exchange {
 	x := &exchange{gate: g, w: w, r: r, rc: http.NewResponseController(w), body: g.held.Hold("", 1)}
 	x.config, _ = g.store.Current()
+	x.caller, x.inHeader = trace.FromHeader(r.Header)
 	x.record = audit.Record{
-		Time: time.Now(), Source: r.RemoteAddr, Verb: r.Method, TraceID: traceID(r.Header),
+		Time: time.Now(), Source: r.RemoteAddr, Verb: r.Method, TraceID: x.caller.TraceID,
 	}
 	if x.config != nil {
 		x.record.Generation = x.config.Generation
@@ -106,6 +115,7 @@ func (x *exchange) serve() {
 	} else {
 		refusal = x.readVerb()
 	}
+	x.joinTrace()
 	if refusal == nil {
 		refusal = x.openSession()
 	}
@@ -169,6 +179,7 @@ func (x *exchange) forget() {
 	x.id = bytes.Clone(x.id)
 	x.message.ID = x.id
 	x.message.Body, x.message.Arguments, x.message.Cancels = nil, x.keepForDigest(), nil
+	x.message.TraceParent, x.message.TraceState = nil, nil
 	if x.judged == x.message || x.judged == nil || x.body.Grow(int64(len(x.judged.Arguments))) != nil {
 		x.body.Release()
 	}
@@ -181,7 +192,7 @@ func (x *exchange) remember() {
 		return
 	}
 	judged := *x.message
-	judged.ID, judged.Body, judged.Cancels = nil, nil, nil
+	judged.ID, judged.Body, judged.Cancels, judged.TraceParent, judged.TraceState = nil, nil, nil, nil, nil
 	judged.Arguments = bytes.Clone(judged.Arguments)
 	x.judged = &judged
 }
@@ -360,7 +371,7 @@ func (x *exchange) pass() {
 		Verb: x.r.Method, Address: x.gate.address(x.config), Path: x.config.Upstream.Path,
 		Principal: x.principal.Name(), Headers: x.forward, SessionID: x.session.ID, LastEventID: x.lastEvent,
 	}
-	request.TraceParent, request.TraceState = traceContext(x.r.Header)
+	request.TraceParent, request.TraceState = x.traceContext()
 	if x.message != nil {
 		request.Body = x.message.Body
 	}
@@ -393,7 +404,7 @@ func (x *exchange) fail(ctx context.Context, err error) {
 
 // refuse answers with an error of ours.
 func (x *exchange) refuse(d audit.Decision, e *message.Error) {
-	x.record.Reason = e.Reason
+	x.record.Reason, x.refusal = e.Reason, e
 	switch {
 	case e.Status == http.StatusUnauthorized:
 		x.challenge(e)

@@ -22,6 +22,7 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/authproxy/session"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/status"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/tasks"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/trace"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/upstream"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 )
@@ -62,7 +63,7 @@ type Options struct {
 	Bounds Bounds
 	// Version is the version of the binary.
 	Version string
-	// Audit is where the audit log goes, Log where the gate's own messages go.
+	// Audit is where the audit log goes, Log where the gate's own messages go, and its spans as lines of OTLP's JSON.
 	Audit, Log io.Writer
 }
 
@@ -80,6 +81,8 @@ type Gate struct {
 	denied  *status.Denied
 	client  *upstream.Client
 	log     *audit.Log
+	spans   *trace.Exporter
+	said    *messages
 	hasher  *audit.Hasher
 	metrics *status.Metrics
 	usage   *status.Usage
@@ -135,6 +138,7 @@ func New(options Options) (*Gate, error) {
 		metrics:  status.NewMetrics(options.Version),
 		usage:    &status.Usage{},
 		drain:    drain.New(options.Accept),
+		said:     newMessages(options.Log),
 
 		connections: listener.NewConnections(options.Bounds.Connections),
 		requests:    limit.NewSlots(options.Bounds.Requests, options.Bounds.ClientRequests),
@@ -152,7 +156,10 @@ func New(options Options) (*Gate, error) {
 	}
 	g.log = audit.NewLog(audit.Options{Sink: options.Audit, Server: options.Server.Namespace + "/" + options.Server.Name, Boot: g.boot,
 		Remember: g.rememberHead})
+	g.spans = trace.NewExporter(trace.Options{Sink: options.Log, Namespace: options.Server.Namespace, Server: options.Server.Name,
+		Instance: g.boot, Version: options.Version})
 	g.metrics.Audit(g.log)
+	g.metrics.Told(g.spans.Written, g.spans.Dropped, g.said.lost.Load)
 	return g, nil
 }
 
@@ -168,7 +175,11 @@ func (g *Gate) address(generation *config.Generation) string {
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer g.metrics.Began()()
 	x := newExchange(g, w, r)
-	defer func() { g.metrics.Answered(&x.record, x.revision(), time.Since(x.record.Time)) }()
+	defer func() {
+		end := time.Now()
+		g.metrics.Answered(&x.record, x.revision(), end.Sub(x.record.Time))
+		x.endSpan(end)
+	}()
 	defer x.recover()
 	defer x.release()
 	if g.drain.Draining() {

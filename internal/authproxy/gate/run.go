@@ -130,6 +130,8 @@ func (g *Gate) Run(ctx, now context.Context, l Listeners) error {
 	stopBackground()
 	running.Wait()
 	g.log.Close()
+	g.spans.Close()
+	g.said.close()
 	g.client.Close()
 	return err
 }
@@ -167,5 +169,5 @@ func (g *Gate) loaded(generation *config.Generation, err error) {
 
 // say writes one of the gate's own messages.
 func (g *Gate) say(text string, attributes ...any) {
-	slog.New(slog.NewJSONHandler(g.options.Log, nil)).Info(text, attributes...)
+	slog.New(slog.NewJSONHandler(g.said, nil)).Info(text, attributes...)
 }

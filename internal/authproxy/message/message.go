@@ -53,6 +53,8 @@ type Message struct {
 	Cancels []byte
 	// Arguments is the raw JSON object of the arguments of a tools/call or prompts/get; nil when there are none.
 	Arguments []byte
+	// TraceParent and TraceState are the raw JSON values of the message's own trace context, in its _meta; nil without.
+	TraceParent, TraceState []byte
 	// AsksTask says that a legacy tools/call wants a task for its answer.
 	AsksTask bool
 	// Brings says that the message brings what the server asked its client for: inputResponses.

@@ -137,7 +137,7 @@ func (m *Message) scan(s *strictjson.Scanner) (f found, refusal *Error) {
 				first(errParams)
 				break
 			}
-			if !f.scanParams(s) {
+			if !m.scanParams(s, &f) {
 				first(errParams)
 			}
 		case "result":
@@ -154,7 +154,7 @@ func (m *Message) scan(s *strictjson.Scanner) (f found, refusal *Error) {
 	return f, refusal
 }
 
-func (f *found) scanParams(s *strictjson.Scanner) (ok bool) {
+func (m *Message) scanParams(s *strictjson.Scanner, f *found) (ok bool) {
 	ok = true
 	for s.Enter('{', params); s.Member(); {
 		switch string(s.Name()) {
@@ -190,17 +190,22 @@ func (f *found) scanParams(s *strictjson.Scanner) (ok bool) {
 				break
 			}
 			for s.Enter('{', meta); s.Member(); {
-				if string(s.Name()) != metaRevision {
+				switch string(s.Name()) {
+				case "traceparent":
+					m.TraceParent = s.Skip()
+				case "tracestate":
+					m.TraceState = s.Skip()
+				case metaRevision:
+					f.hasRevision = true
+					if s.Kind() != '"' {
+						s.Skip()
+						ok = false
+						continue
+					}
+					f.revision = s.String()
+				default:
 					s.Skip()
-					continue
 				}
-				f.hasRevision = true
-				if s.Kind() != '"' {
-					s.Skip()
-					ok = false
-					continue
-				}
-				f.revision = s.String()
 			}
 		default:
 			s.Skip()
@@ -314,6 +319,18 @@ func (m *Message) aim(f *found, depth int) *Error {
 func named(kind TargetKind, raw []byte) (Target, bool) {
 	name, ok := text(raw)
 	return Target{Kind: kind, Name: name}, ok && name != "" && len(name) <= MaxTarget
+}
+
+// Text is the string in a raw JSON value of a message; empty where that is no string.
+func Text(raw []byte) string {
+	s, _ := text(raw)
+	return s
+}
+
+// Known says whether a method is one of the specification.
+func Known(method string) bool {
+	_, ok := methods[method]
+	return ok
 }
 
 // text is the string in a raw JSON value that has been scanned.

@@ -108,7 +108,7 @@ func (m *Metrics) Began() (ended func()) {
 func (m *Metrics) Answered(r *audit.Record, revision gateconfig.Revision, took time.Duration) {
 	decision := string(r.Decision)
 	if methods[r.Method] {
-		m.operation.WithLabelValues(r.Method, r.Reason, boundedRevision(revision)).Observe(took.Seconds())
+		m.operation.WithLabelValues(r.Method, r.Reason, BoundedRevision(revision)).Observe(took.Seconds())
 	}
 	m.requests.WithLabelValues(decision, boundedMethod(r.Method), strconv.Itoa(r.Status)).Inc()
 	m.duration.WithLabelValues(decision).Observe(took.Seconds())
@@ -136,6 +136,18 @@ func (m *Metrics) Audit(log *audit.Log) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: ns + "stalled_seconds",
 		Help: "For how long the audit log's sink has not taken what is being written to it; requests wait for that."},
 		func() float64 { return log.Stalled().Seconds() }))
+}
+
+// Told adds what the gate counts of its spans and messages.
+func (m *Metrics) Told(written, dropped, lost func() uint64) {
+	const ns = "bartizan_gate_"
+	for result, count := range map[string]func() uint64{"written": written, "dropped": dropped} {
+		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: ns + "spans_total",
+			Help: "Spans of traces, by whether they were written or dropped because nobody took them.", ConstLabels: prometheus.Labels{"result": result}},
+			func() float64 { return float64(count()) }))
+	}
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: ns + "lost_messages_total",
+		Help: "The gate's own messages that nobody took."}, func() float64 { return float64(lost()) }))
 }
 
 // Listed counts a listing of the server, with the problem of a closed list where it failed.
@@ -191,8 +203,8 @@ var methods = map[string]bool{
 	"tasks/get": true, "tasks/result": true, "tasks/update": true, "tasks/cancel": true, "tasks/list": true,
 }
 
-// boundedRevision is a revision as a label: any that the gate does not speak counts as none.
-func boundedRevision(revision gateconfig.Revision) string {
+// BoundedRevision is a revision as a label: any that the gate does not speak counts as none.
+func BoundedRevision(revision gateconfig.Revision) string {
 	switch revision {
 	case gateconfig.Revision20250618, gateconfig.Revision20251125, gateconfig.Revision20260728:
 		return string(revision)

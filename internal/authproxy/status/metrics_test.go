@@ -29,6 +29,8 @@ func TestMetricsAreDocumented(t *testing.T) {
 	log := audit.NewLog(audit.Options{Sink: &strings.Builder{}})
 	defer log.Close()
 	m.Audit(log)
+	none := func() uint64 { return 0 }
+	m.Told(none, none, none)
 	descriptions := make(chan *prometheus.Desc)
 	go func() {
 		m.registry.Describe(descriptions)

@@ -785,6 +785,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: tools
       type:
         namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.Tools
+    - name: tracing
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.Tracing
     - name: transport
       type:
         namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.Transport
@@ -1340,6 +1343,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: unpinned
       type:
         scalar: numeric
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.Tracing
+  map:
+    fields:
+    - name: mode
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.TracingMode
+      default: Disabled
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.TracingMode
+  scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.Transport
   map:
     fields:

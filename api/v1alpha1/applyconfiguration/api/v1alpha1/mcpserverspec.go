@@ -51,6 +51,8 @@ type MCPServerSpecApplyConfiguration struct {
 	Tools *ToolsApplyConfiguration `json:"tools,omitempty"`
 	// audit says what the gates' audit logs have of the arguments of calls.
 	Audit *AuditApplyConfiguration `json:"audit,omitempty"`
+	// tracing has the gates' spans join the traces of their callers.
+	Tracing *TracingApplyConfiguration `json:"tracing,omitempty"`
 	// verification says how the operator attacks the server to show that its controls hold.
 	Verification *VerificationApplyConfiguration `json:"verification,omitempty"`
 }
@@ -224,6 +226,14 @@ func (b *MCPServerSpecApplyConfiguration) WithTools(value *ToolsApplyConfigurati
 // If called multiple times, the Audit field is set to the value of the last call.
 func (b *MCPServerSpecApplyConfiguration) WithAudit(value *AuditApplyConfiguration) *MCPServerSpecApplyConfiguration {
 	b.Audit = value
+	return b
+}
+
+// WithTracing sets the Tracing field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Tracing field is set to the value of the last call.
+func (b *MCPServerSpecApplyConfiguration) WithTracing(value *TracingApplyConfiguration) *MCPServerSpecApplyConfiguration {
+	b.Tracing = value
 	return b
 }
 
