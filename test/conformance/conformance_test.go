@@ -42,10 +42,7 @@ const notOffered = "tasks-"
 // fails without the gate, too: then it must fail alike.
 func TestConformance(t *testing.T) {
 	suite := install(t)
-	binary := filepath.Join(t.TempDir(), "everything-server")
-	if output, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, everythingServer).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, output)
-	}
+	binary := buildServer(t)
 	for revision, stateless := range map[gateconfig.Revision]bool{gateconfig.Revision20260728: true, gateconfig.Revision20251125: false} {
 		t.Run(string(revision), func(t *testing.T) {
 			t.Parallel()
@@ -72,6 +69,16 @@ func TestConformance(t *testing.T) {
 			t.Logf("%d checks, alike", len(behind))
 		})
 	}
+}
+
+// buildServer builds the server and returns its program.
+func buildServer(t *testing.T) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "everything-server")
+	if output, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, everythingServer).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	return binary
 }
 
 // serve starts the server on a free loopback port and returns its address.
@@ -102,10 +109,18 @@ func serve(t *testing.T, binary string, stateless bool) string {
 	return address
 }
 
-// gated starts a gate before a server, and before that a proxy which adds the credentials that the suite has not; it returns
-// the proxy's URL. Its policy allows everything but methods, of which it allows those given.
+// gated is gatedBy with a policy that allows everything but methods, of which it allows those given.
 func gated(t *testing.T, server string, methods ...string) string {
 	t.Helper()
+	return gatedBy(t, server, policy.Rule{Tools: []string{"*"}, Prompts: []string{"*"}, Resources: []string{"test://**"}, Methods: methods,
+		ServerRequests: policy.ServerRequests(), Hosts: []string{"example.com", "*.example.com"}})
+}
+
+// gatedBy starts a gate before a server, and before that a proxy which adds the credentials that clients of these tests have not; it
+// returns the proxy's URL. The rule is its policy.
+func gatedBy(t *testing.T, server string, rule policy.Rule) string {
+	t.Helper()
+	rule.ID, rule.Clients = "suite/0", []string{"agents/suite"}
 	agents, serving := gatetest.NewAuthority(t, "agents"), gatetest.NewAuthority(t, "serving")
 	client := clientid.Client{Namespace: "agents", Name: "suite", Servers: "team-a"}
 	certificate := agents.Client(t, client.URI())
@@ -127,9 +142,7 @@ func gated(t *testing.T, server string, methods ...string) string {
 		Authentication: gateconfig.Authentication{APIKeys: gateconfig.Enabled, ClientCertificates: gateconfig.Required},
 		Authorities:    map[string]string{client.Namespace: agents.PEM},
 		Clients:        []gateconfig.Client{{Object: object, Keys: []gateconfig.Key{accepted}}},
-		Policy: policy.Policy{Rules: []policy.Rule{{ID: "suite/0", Clients: []string{"agents/suite"}, Tools: []string{"*"}, Prompts: []string{"*"},
-			Resources: []string{"test://**"}, Methods: methods,
-			ServerRequests: policy.ServerRequests(), Hosts: []string{"example.com", "*.example.com"}}}},
+		Policy:         policy.Policy{Rules: []policy.Rule{rule}},
 	}
 	directory := gatetest.NewDirectory(t)
 	cert, private := serving.Serving(t)

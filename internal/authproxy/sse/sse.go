@@ -68,7 +68,9 @@ type copier struct {
 	// open says that an event has begun, dirty that something written is not flushed.
 	open, dirty bool
 	hasData     bool
-	data        []byte
+	// hasID says that an id was written.
+	hasID bool
+	data  []byte
 	// foreign says that the event has another name than that of a message.
 	foreign bool
 	// started says that a line was read, cr that what was read last ended in CR.
@@ -153,6 +155,7 @@ func (c *copier) line() error {
 		if err != nil {
 			return err
 		}
+		c.hasID = true
 		return c.field("id", []byte(id))
 	default:
 		return nil
@@ -209,8 +212,13 @@ func (c *copier) rest() ([]byte, bool, error) {
 
 // dispatch ends an event.
 func (c *copier) dispatch() error {
-	if c.rewrite.Data != nil && c.hasData && !c.foreign {
+	if c.rewrite.Data != nil && c.hasData && (!c.foreign || c.hasID) {
 		data := c.data
+		if c.foreign {
+			// Clients take notice of an id only in an event that has data, be it empty: as servers begin a stream that can be
+			// resumed, and some have a name of their own for that.
+			data = []byte{}
+		}
 		if len(data) > 0 {
 			var err error
 			if data, err = c.rewrite.Data(data); err != nil {
@@ -221,7 +229,7 @@ func (c *copier) dispatch() error {
 			return err
 		}
 	}
-	c.open, c.hasData, c.foreign, c.data = false, false, false, c.data[:0]
+	c.open, c.hasData, c.hasID, c.foreign, c.data = false, false, false, false, c.data[:0]
 	if cap(c.data) > maxKept {
 		c.data = []byte{}
 	}
