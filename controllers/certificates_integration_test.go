@@ -65,52 +65,12 @@ func TestIntegrationAuthorityRollover(t *testing.T) {
 	w.everybody()
 	c := &writes{}
 	w.run(c.use, func(o *Options, _ *Config) { o.AuthorityOverlap = 2 * time.Second })
-	server := w.server("weather")
-	w.create(server, &v1alpha1.MCPAccessPolicy{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "readers"},
-		Spec: v1alpha1.MCPAccessPolicySpec{Servers: v1alpha1.ServerSelection{Names: []string{"weather"}}, Rules: []v1alpha1.AccessRule{{
-			Tools:    []string{"list"},
-			Subjects: []v1alpha1.Subject{{Type: v1alpha1.SubjectMCPClient, MCPClient: &v1alpha1.MCPClientSubject{Namespace: w.namespace, Name: "agent"}}},
-		}}},
-	}, &v1alpha1.MCPClient{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "agent"},
-		Spec:       v1alpha1.MCPClientSpec{Servers: []v1alpha1.ServerRef{{Namespace: w.namespace, Name: "weather"}}},
-	})
-	w.ready("weather")
-	controlplane.Eventually(t, soon, func(ctx context.Context) error { return w.handshakes(ctx, "weather", "agent") })
-
-	// From now on no handshake may fail.
-	ctx, cancel := context.WithCancel(t.Context())
-	failed, checks := make(chan error, 1), atomic.Int64{}
-	go func() {
-		defer close(failed)
-		for ctx.Err() == nil {
-			if err := w.handshakes(ctx, "weather", "agent"); err != nil && ctx.Err() == nil {
-				failed <- err
-				return
-			}
-			checks.Add(1)
-		}
-	}()
-	defer cancel()
+	w.agentOf()
+	end := w.unbroken()                                                            // from now on no handshake may fail
 	asked := metav1.NewTime(time.Now().Truncate(time.Second).Add(2 * time.Second)) // later than the first was made
-	update(w, server, func(s *v1alpha1.MCPServer) { s.Spec.TLS = &v1alpha1.TLS{RotateAuthorityAfter: &asked} })
-	controlplane.Eventually(t, 4*soon, func(ctx context.Context) error {
-		for _, kind := range []client.Object{&certmanager.Certificate{}, &certmanager.Issuer{}, &corev1.Secret{}} {
-			if err := w.get("bartizan-ca-2", kind); err != nil {
-				return err
-			}
-			if err := w.get("bartizan-ca-1", kind); client.IgnoreNotFound(err) != nil || err == nil {
-				return fmt.Errorf("the first authority's %T is still there", kind)
-			}
-		}
-		return nil
-	})
-	cancel()
-	if err := <-failed; err != nil {
-		t.Error(err)
-	}
-	t.Logf("%d times all handshakes succeeded", checks.Load())
+	update(w, w.server("weather"), func(s *v1alpha1.MCPServer) { s.Spec.TLS = &v1alpha1.TLS{RotateAuthorityAfter: &asked} })
+	w.followed(2)
+	end()
 	for _, name := range []string{"weather-tls", "agent." + w.namespace} {
 		certificate := &certmanager.Certificate{}
 		if err := w.get(name, certificate); err != nil {

@@ -2,7 +2,6 @@ package authority
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -21,58 +20,47 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/rollover"
 )
 
-// Bundle returns the certificates, in PEM, of the authorities of a namespace, those that follow and those that go among
-// them; empty while there is none.
-func Bundle(ctx context.Context, reader client.Reader, namespace string) (string, error) {
-	return private.bundle(ctx, reader, namespace)
+// Bundle returns the certificates, in PEM, of the authorities of a namespace, those that follow, those that go, and those whose
+// Secrets were lost among them; empty while there is none. The last need cert-manager's API.
+func Bundle(ctx context.Context, reader client.Reader, namespace string, certManager bool) (string, error) {
+	return private.bundle(ctx, reader, namespace, certManager)
 }
 
 // SystemBundle returns the certificates, in PEM, of the authorities that vouch for the operator; empty while there is none.
-func SystemBundle(ctx context.Context, reader client.Reader, operatorNamespace string) (string, error) {
-	return system.bundle(ctx, reader, operatorNamespace)
+func SystemBundle(ctx context.Context, reader client.Reader, operatorNamespace string, certManager bool) (string, error) {
+	return system.bundle(ctx, reader, operatorNamespace, certManager)
 }
 
-func (f family) bundle(ctx context.Context, reader client.Reader, namespace string) (string, error) {
-	all, err := f.certificates(ctx, reader, namespace)
+func (f family) bundle(ctx context.Context, reader client.Reader, namespace string, certManager bool) (string, error) {
+	all, err := f.certificates(ctx, reader, namespace, certManager)
 	if err != nil {
 		return "", err
 	}
 	var bundle strings.Builder
 	for _, c := range all {
-		bundle.WriteString(encode(c.certificate))
+		bundle.WriteString(encode(c.all()...))
 	}
 	return bundle.String(), nil
 }
 
-// issued is the certificate of one generation.
-type issued struct {
-	generation  int
-	certificate *x509.Certificate
+// Vouches says whether a certificate of a bundle, in PEM, signed another.
+func Vouches(bundle string, leaf *x509.Certificate) bool {
+	return slices.ContainsFunc(parse([]byte(bundle)), func(c *x509.Certificate) bool { return leaf.CheckSignatureFrom(c) == nil })
 }
 
-// certificates are those of a family in a namespace, by generation. What is no authority's certificate is left out: a gate
-// would refuse the whole bundle because of it.
-func (f family) certificates(ctx context.Context, reader client.Reader, namespace string) ([]issued, error) {
-	secrets := &corev1.SecretList{}
-	if err := reader.List(ctx, secrets, client.InNamespace(namespace), client.MatchingLabels(objectLabels())); err != nil {
-		return nil, err
-	}
-	var all []issued
-	for i := range secrets.Items {
-		n := f.generation(secrets.Items[i].Name)
-		if n == 0 {
-			continue
-		}
-		if c := parse(secrets.Items[i].Data[corev1.TLSCertKey]); c != nil && c.BasicConstraintsValid && c.IsCA {
-			all = append(all, issued{n, c})
+// parse are the certificates of authorities in PEM. What is none is left out: a gate would refuse a whole bundle because of it.
+func parse(text []byte) []*x509.Certificate {
+	var all []*x509.Certificate
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if c, err := x509.ParseCertificate(block.Bytes); err == nil && block.Type == "CERTIFICATE" && c.BasicConstraintsValid && c.IsCA {
+			all = append(all, c)
 		}
 	}
-	slices.SortFunc(all, func(a, b issued) int { return cmp.Compare(a.generation, b.generation) })
-	return all, nil
+	return all
 }
 
-// parse is the first certificate in PEM; nil without one.
-func parse(text []byte) *x509.Certificate {
+// Leaf is the first certificate in PEM; nil without one.
+func Leaf(text []byte) *x509.Certificate {
 	block, _ := pem.Decode(text)
 	if block == nil || block.Type != "CERTIFICATE" {
 		return nil
@@ -84,14 +72,18 @@ func parse(text []byte) *x509.Certificate {
 	return certificate
 }
 
-func encode(c *x509.Certificate) string {
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))
+func encode(all ...*x509.Certificate) string {
+	var text strings.Builder
+	for _, c := range all {
+		text.Write(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))
+	}
+	return text.String()
 }
 
-// contains says whether a bundle, in PEM, has a certificate.
-func contains(bundle []byte, c *x509.Certificate) bool {
+// contains says whether a bundle, in PEM, has one of the certificates.
+func contains(bundle []byte, all ...*x509.Certificate) bool {
 	for block, rest := pem.Decode(bundle); block != nil; block, rest = pem.Decode(rest) {
-		if bytes.Equal(block.Bytes, c.Raw) {
+		if slices.ContainsFunc(all, func(c *x509.Certificate) bool { return bytes.Equal(block.Bytes, c.Raw) }) {
 			return true
 		}
 	}
@@ -106,6 +98,8 @@ type Issuing struct {
 	Longest time.Duration
 	// Next is the authority that is to follow, as Issuer will be; empty when none is.
 	Next string
+	// Loss says, for people, what is the matter with the authority's Secret; empty when nothing is.
+	Loss string
 }
 
 // InForce returns the Issuer of a namespace's private authority: the newest that is there. cert-manager must be served.
@@ -120,14 +114,19 @@ func InForce(ctx context.Context, reader client.Reader, namespace string) (Issui
 			newest = max(newest, private.generation(issuers.Items[i].Name))
 		}
 	}
-	all, err := private.certificates(ctx, reader, namespace)
+	all, err := private.certificates(ctx, reader, namespace, true)
 	if err != nil {
 		return Issuing{}, err
 	}
 	in := Issuing{Issuer: private.name(max(newest, 1))}
 	for _, c := range all {
 		switch {
+		case c.generation == newest && c.certificate == nil:
+			in.Loss = fmt.Sprintf("Secret %s/%s of the authority was deleted: cert-manager makes another one under its name; where it does not, see whether it runs", namespace, in.Issuer)
 		case c.generation == newest:
+			if c.lost() {
+				in.Loss = fmt.Sprintf("Secret %s/%s of the authority was lost, and has another authority now: the certificate of the one before is trusted until all that it issued is issued again by one that follows", namespace, in.Issuer)
+			}
 			in.Longest = rollover.Authority{NotBefore: c.certificate.NotBefore, NotAfter: c.certificate.NotAfter}.Longest()
 		case newest > 0 && c.generation > newest:
 			in.Next = private.name(c.generation)

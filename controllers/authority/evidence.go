@@ -29,12 +29,12 @@ func clientSecrets(servers string) client.MatchingLabels {
 // Where a bundle does not even have the authority in force, nobody there verifies anything by this family.
 func (r *Reconciler) distrusting(ctx context.Context, x *found, namespace string, force, next int) ([]string, error) {
 	old, new := x.certificate(force), x.certificate(next)
-	if new == nil {
+	if new == nil || new.certificate == nil {
 		return nil, nil
 	}
 	var waits []string
 	lacks := func(what string, bundle []byte) bool {
-		if len(bundle) == 0 || contains(bundle, new.certificate) || old != nil && !contains(bundle, old.certificate) {
+		if len(bundle) == 0 || contains(bundle, new.certificate) || old != nil && !contains(bundle, old.all()...) {
 			return false
 		}
 		waits = append(waits, what)
@@ -206,11 +206,11 @@ func (r *Reconciler) users(ctx context.Context, x *found, namespace string, gene
 		if err := r.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: c.Spec.SecretName}, secret); client.IgnoreNotFound(err) != nil {
 			return nil, err
 		}
-		leaf := parse(secret.Data[corev1.TLSCertKey])
+		leaf := Leaf(secret.Data[corev1.TLSCertKey])
 		if leaf == nil {
 			continue
 		}
-		if old != nil && leaf.CheckSignatureFrom(old.certificate) == nil && r.now().Before(leaf.NotAfter) {
+		if old != nil && old.signed(leaf) && r.now().Before(leaf.NotAfter) {
 			users = append(users, "Secret "+namespace+"/"+c.Spec.SecretName)
 			continue
 		}

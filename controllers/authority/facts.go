@@ -21,6 +21,8 @@ type found struct {
 	certificates []issued
 	// waits are those that the next step waits for, as what people read.
 	waits []string
+	// lost are the generations whose Secrets turn out to have been lost just now.
+	lost []int
 	// step is what is needed next.
 	step     rollover.Step
 	schedule rollover.Schedule
@@ -36,7 +38,7 @@ func (r *Reconciler) look(ctx context.Context, reader client.Reader, f family, n
 	}
 	x := &found{line: line{family: f}, facts: rollover.Facts{Now: r.now()}}
 	var err error
-	if x.certificates, err = f.certificates(ctx, reader, namespace); err != nil {
+	if x.certificates, err = f.certificates(ctx, reader, namespace, true); err != nil {
 		return nil, err
 	}
 	all := map[int]*generation{}
@@ -81,7 +83,7 @@ func (r *Reconciler) look(ctx context.Context, reader client.Reader, f family, n
 			Generation: n, Since: since[n], Issues: g.issues,
 			DistributedAt: timeOf(g.annotations[annotationDistributed]), ReplacedAt: timeOf(g.annotations[annotationReplaced]),
 		}
-		if c := x.certificate(n); c != nil {
+		if c := x.certificate(n); c != nil && c.certificate != nil {
 			a.NotBefore, a.NotAfter = c.certificate.NotBefore, c.certificate.NotAfter
 		}
 		if a.Since.IsZero() {
@@ -89,6 +91,10 @@ func (r *Reconciler) look(ctx context.Context, reader client.Reader, f family, n
 		}
 		x.generations = append(x.generations, *g)
 		x.facts.Authorities = append(x.facts.Authorities, a)
+	}
+	force := rollover.InForce(x.facts.Authorities)
+	for i := range x.generations {
+		x.remember(i, force >= 0 && i > force)
 	}
 	return x, nil
 }

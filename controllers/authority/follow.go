@@ -122,6 +122,10 @@ func (r *Reconciler) tell(namespace string, all []*found) {
 		event := func(kind, reason, format string, args ...any) {
 			r.Recorder.Eventf(about, nil, kind, reason, "RollOver", format, args...)
 		}
+		for _, lost := range x.lost {
+			r.Recorder.Eventf(&certmanager.Certificate{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: x.family.name(lost)}}, nil, corev1.EventTypeWarning, "AuthorityLost", "RollOver",
+				"Secret %s was deleted or replaced, and has another authority now: the certificate of the one before stays trusted until all that it issued is issued again by an authority that follows; find who wrote there", x.family.name(lost))
+		}
 		switch x.step.Action {
 		case rollover.Create:
 			event(corev1.EventTypeNormal, "AuthorityFollows", "authority %s is made, to follow %s", name, x.family.name(x.facts.Authorities[0].Generation))

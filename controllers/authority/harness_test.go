@@ -221,11 +221,11 @@ func (w *world) put(object client.Object) {
 func (w *world) controllers() {
 	w.Helper()
 	ctx := context.Background()
-	bundle, err := authority.Bundle(ctx, w.client, w.tools)
+	bundle, err := authority.Bundle(ctx, w.client, w.tools, true)
 	w.must(err)
-	clients, err := authority.Bundle(ctx, w.client, w.apps)
+	clients, err := authority.Bundle(ctx, w.client, w.apps, true)
 	w.must(err)
-	system, err := authority.SystemBundle(ctx, w.client, w.operator)
+	system, err := authority.SystemBundle(ctx, w.client, w.operator, true)
 	w.must(err)
 	w.put(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: w.tools, Name: "github-ca"}, Data: map[string]string{"ca.crt": bundle}})
 	w.put(&corev1.Secret{

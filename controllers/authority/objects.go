@@ -23,6 +23,9 @@ const (
 	annotationDistributed = "bartizan.dev/distributed-at"
 	// annotationReplaced is when nothing was first known to use it any more.
 	annotationReplaced = "bartizan.dev/replaced-at"
+	// annotationCertificates are the certificates, in PEM, that the authority has had. A Secret may be lost; what it vouched for
+	// is in use for a while.
+	annotationCertificates = "bartizan.dev/certificates"
 )
 
 // The life of the certificates of the operator and of monitoring.

@@ -15,7 +15,7 @@ import (
 // such as a certificate that has ended.
 func SystemSigner(ctx context.Context, reader client.Reader, operatorNamespace string) (*x509.Certificate, crypto.Signer, error) {
 	// While one authority follows another, every gate trusts the older one.
-	all, err := system.certificates(ctx, reader, operatorNamespace)
+	all, err := system.certificates(ctx, reader, operatorNamespace, false)
 	if err != nil {
 		return nil, nil, err
 	}

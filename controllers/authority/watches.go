@@ -25,6 +25,16 @@ func toNamespace(_ context.Context, object client.Object) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{Name: object.GetNamespace()}}}
 }
 
+// Remembered lets pass what changes of which certificates authorities are known to have had.
+func Remembered() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc: func(e event.CreateEvent) bool { return e.Object.GetAnnotations()[annotationCertificates] != "" },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			return e.ObjectOld.GetAnnotations()[annotationCertificates] != e.ObjectNew.GetAnnotations()[annotationCertificates]
+		},
+	}
+}
+
 // SetupWithManager registers the controller.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
 	r.applier = apply.New(r.Client, r.Live)

@@ -183,6 +183,11 @@ func TestConditions(t *testing.T) {
 			"CredentialsIssued=False/CertManagerMissing RotationSucceeded=True/UpToDate Ready=False/CertManagerMissing Stalled=True/CertManagerMissing",
 		},
 		{
+			"its certificate is from an authority that nobody knows", input{grants: []access.Grant{grant(v1alpha1.ServerGranted)}, granted: granted},
+			[]*credential{{servers: "tools", secret: secret, step: current, certificate: certificateDistrusted}},
+			"CredentialsIssued=False/CertificateNotTrusted RotationSucceeded=True/UpToDate Ready=False/CertificateNotTrusted Reconciling=True/CertificateNotTrusted",
+		},
+		{
 			"the Secret is gone", input{grants: []access.Grant{grant(v1alpha1.ServerGranted)}, granted: granted},
 			[]*credential{{servers: "tools", step: current, certificate: certificateIssued}},
 			"CredentialsIssued=False/Issuing RotationSucceeded=True/UpToDate Ready=False/Issuing Reconciling=True/Issuing",

@@ -25,6 +25,7 @@ type certificateState int
 const (
 	certificatePending certificateState = iota
 	certificateIssued
+	certificateDistrusted // no authority that is known vouches for it
 	certificateNoAPI
 	certificateNone // the client has none
 )

@@ -210,7 +210,7 @@ func (r *Reconciler) again(in *input, all []*credential) ctrl.Result {
 		switch {
 		case cred.deleting:
 			at(soon)
-		case cred.conflict != "":
+		case cred.conflict != "", cred.store.problem != nil && cred.store.problem.reason == reasonChildConflict, cred.certificate == certificateDistrusted:
 			at(foreignRetry)
 		}
 		if !cred.step.Wake.IsZero() {
@@ -261,10 +261,11 @@ func (r *Reconciler) applyCertificate(ctx context.Context, in *input, cred *cred
 		}
 	}
 	ready, err := r.issued(ctx, in.client, cred.servers)
-	if ready {
-		cred.certificate = certificateIssued
+	if err != nil || !ready {
+		return err
 	}
-	return err
+	cred.certificate = certificateIssued
+	return r.reissue(ctx, in, cred, secret, from)
 }
 
 // certificateSecretIsOurs says whether cert-manager made the Secret from our Certificate, or will.

@@ -32,6 +32,7 @@ const (
 	reasonNoGrant            = "NoGrant"
 	reasonNotGranted         = "ServersNotGranted"
 	reasonCertManagerMissing = "CertManagerMissing"
+	reasonNotTrusted         = "CertificateNotTrusted"
 	reasonChildConflict      = "ChildConflict"
 	reasonChildDeleting      = "ChildBeingDeleted"
 	reasonSelectorInvalid    = "SelectorInvalid"
@@ -187,6 +188,11 @@ func troubles(in *input, all []*credential) []trouble {
 		if cred.certificate == certificatePending && cred.conflict == "" {
 			passing = append(passing, trouble{reasonIssuing,
 				fmt.Sprintf("Certificate %s/%s is not ready; see its status and that of its Issuer beside it", in.client.Namespace, CertificateName(in.client.Name, cred.servers)), false})
+		}
+		if cred.certificate == certificateDistrusted {
+			passing = append(passing, trouble{reasonNotTrusted,
+				fmt.Sprintf("no authority of namespace %[1]s vouches for the certificate in Secret %[1]s/%[2]s, so that gates refuse it; the Secret is deleted, and cert-manager issues it again, when the namespace has an authority: see the Certificates bartizan-ca-<number> there",
+					in.client.Namespace, CertificateSecretName(in.client.Name, cred.servers)), false})
 		}
 		for _, s := range in.granted[cred.servers] {
 			if s.CABundle == "" {

@@ -48,6 +48,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		return err
 	}
 	ours := predicate.NewPredicateFuncs(func(object client.Object) bool { return object.GetLabels()[apply.NameLabel] == component })
+	authorities := predicate.NewPredicateFuncs(func(object client.Object) bool { return authority.IsPrivate(object.GetName()) })
 	toClient := handler.EnqueueRequestsFromMapFunc(labelledClient)
 	wake := make(chan event.GenericEvent, 1)
 	c, err := ctrl.NewControllerManagedBy(mgr).
@@ -57,6 +58,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		Watches(&v1alpha1.MCPAccessPolicy{}, handler.EnqueueRequestsFromMapFunc(namedByPolicy), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(r.namingServerOf)).
 		Watches(&corev1.Secret{}, toClient, builder.WithPredicates(ours)).
+		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(authorities)).
 		WatchesRawSource(source.Channel(wake, handler.EnqueueRequestsFromMapFunc(r.everyClient))).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 8}). // a gate that does not answer keeps one waiting
 		Build(r)
@@ -88,9 +90,8 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		if !served {
 			return nil
 		}
-		issuers := predicate.NewPredicateFuncs(func(object client.Object) bool { return authority.IsPrivate(object.GetName()) })
 		comesOrGoes := predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return e.ObjectNew.GetDeletionTimestamp() != nil }}
-		return c.Watch(source.Kind(mgr.GetCache(), client.Object(&certmanager.Issuer{}), handler.EnqueueRequestsFromMapFunc(r.ofNamespace), issuers, comesOrGoes))
+		return c.Watch(source.Kind(mgr.GetCache(), client.Object(&certmanager.Issuer{}), handler.EnqueueRequestsFromMapFunc(r.ofNamespace), authorities, comesOrGoes))
 	})
 }
 

@@ -76,6 +76,9 @@ func (r *Reconciler) applyPlan(ctx context.Context, o *observed, p plan, a *appl
 	if err := r.adopt(ctx, o); err != nil {
 		return err
 	}
+	if err := r.reissue(ctx, o); err != nil {
+		return err
+	}
 	switch {
 	case p.blocked != "" && o.deployment == nil:
 	case p.blocked != "":

@@ -13,6 +13,7 @@ const (
 	reasonIssued               = "Issued"
 	reasonIssuing              = "Issuing"
 	reasonExpired              = "CertificateExpired"
+	reasonNotTrusted           = "CertificateNotTrusted"
 	reasonRenewalOverdue       = "RenewalOverdue"
 	reasonCertManagerMissing   = "CertManagerMissing"
 	reasonIssuerNotFound       = "IssuerNotFound"

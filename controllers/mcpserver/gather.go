@@ -102,7 +102,7 @@ func (r *Reconciler) gatherAccess(ctx context.Context, o *observed) error {
 		if _, known := authorities[namespace]; known {
 			continue
 		}
-		bundle, err := authority.Bundle(ctx, r.Client, namespace)
+		bundle, err := authority.Bundle(ctx, r.Client, namespace, o.certManager)
 		if err != nil {
 			return err
 		}
@@ -111,7 +111,7 @@ func (r *Reconciler) gatherAccess(ctx context.Context, o *observed) error {
 		}
 	}
 	o.who = access.Build(access.Input{Server: o.server, Policies: policies.Items, Clients: clients.Items, Authorities: authorities, Now: o.now})
-	bundle, err := authority.SystemBundle(ctx, r.Client, r.Settings.Namespace)
+	bundle, err := authority.SystemBundle(ctx, r.Client, r.Settings.Namespace, o.certManager)
 	if err != nil || bundle == "" {
 		return err
 	}
@@ -128,7 +128,7 @@ func (r *Reconciler) gatherCertificate(ctx context.Context, o *observed) error {
 	if o.certificateSecret, err = get(ctx, r.Client, o.server.Namespace, name, &corev1.Secret{}); err != nil {
 		return err
 	}
-	if o.authorities, err = authority.Bundle(ctx, r.Client, o.server.Namespace); err != nil {
+	if o.authorities, err = authority.Bundle(ctx, r.Client, o.server.Namespace, o.certManager); err != nil {
 		return err
 	}
 	o.caBundle = caBundle(o)

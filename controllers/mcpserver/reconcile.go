@@ -158,7 +158,7 @@ func (r *Reconciler) after(server types.NamespacedName, o *observed, a applied, 
 	if a.contended {
 		next = min(next, apply.RepairInterval)
 	}
-	if a.unwatched || foreignMissing(o) {
+	if a.unwatched || foreignMissing(o) || distrusted(o) {
 		next = min(next, r.Settings.Retry)
 	}
 	if wait := o.tokensNext(); wait > 0 {

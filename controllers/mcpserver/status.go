@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"slices"
 	"strings"
@@ -136,6 +135,8 @@ func certificates(o *observed) finding {
 		return no(reasonCertManagerMissing, "this cluster has no cert-manager (cert-manager.io/v1), which issues the gate's certificate: install it, and this server goes on by itself")
 	case leaf != nil && !o.now.Before(leaf.NotAfter):
 		return no(reasonExpired, fmt.Sprintf("the certificate in Secret %s has ended; see Certificate %s for why it was not renewed", name, name))
+	case distrusted(o):
+		return no(reasonNotTrusted, fmt.Sprintf("no authority of namespace %s vouches for the certificate in Secret %s, so that callers refuse it; the Secret is deleted, and cert-manager issues it again, when Secret %s has an authority: see Certificate %s", o.server.Namespace, name, o.authority.Issuer, o.authority.Issuer))
 	case leaf != nil && o.certificate != nil && !o.now.Before(overdue(o, leaf)):
 		return no(reasonRenewalOverdue, fmt.Sprintf("the certificate in Secret %s should have been renewed by %s and is valid until %s: %s", name, timeText(overdue(o, leaf)), timeText(leaf.NotAfter), whyNotIssued(o.certificate)))
 	case leaf != nil && o.certificate != nil:
@@ -188,6 +189,10 @@ func succession(o *observed) string {
 	switch {
 	case ownIssuer(o.server):
 		return ""
+	case o.authority.Loss != "" && o.authority.Next != "":
+		return fmt.Sprintf("; %s; that is %s, whose Certificate says how far it is in its annotation %s", o.authority.Loss, o.authority.Next, authority.AnnotationRollover)
+	case o.authority.Loss != "":
+		return "; " + o.authority.Loss
 	case o.authority.Next != "":
 		return fmt.Sprintf("; authority %s is followed by %s, whose Certificate says how far that is in its annotation %s", o.authority.Issuer, o.authority.Next, authority.AnnotationRollover)
 	case o.certificate.Spec.IssuerRef.Name != "" && o.certificate.Spec.IssuerRef.Name != o.authority.Issuer:
@@ -201,15 +206,7 @@ func leaf(secret *corev1.Secret) *x509.Certificate {
 	if !usable(secret) {
 		return nil
 	}
-	block, _ := pem.Decode(secret.Data[corev1.TLSCertKey])
-	if block == nil {
-		return nil
-	}
-	certificate, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		return nil
-	}
-	return certificate
+	return authority.Leaf(secret.Data[corev1.TLSCertKey])
 }
 
 func secrets(o *observed) finding {

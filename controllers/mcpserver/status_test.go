@@ -26,13 +26,14 @@ import (
 
 var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
+// servingSecret has a certificate that vouches for itself.
 func servingSecret(t *testing.T, end time.Time) *corev1.Secret {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: now.Add(-time.Hour), NotAfter: end}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: now.Add(-time.Hour), NotAfter: end, IsCA: true, BasicConstraintsValid: true}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
@@ -45,6 +46,7 @@ func servingSecret(t *testing.T, end time.Time) *corev1.Secret {
 // healthy is a server of which everything is as it should be.
 func healthy(t *testing.T) (*observed, plan, applied, distribution) {
 	d := deployment("weather", "new", 2, 2)
+	serving := servingSecret(t, now.Add(time.Hour))
 	o := &observed{
 		server: &v1alpha1.MCPServer{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "team-a", Name: "weather", Generation: 7},
@@ -53,7 +55,7 @@ func healthy(t *testing.T) (*observed, plan, applied, distribution) {
 			}}},
 		},
 		now: now, certManager: true, externalSecrets: true,
-		certificate: &certmanager.Certificate{}, certificateSecret: servingSecret(t, now.Add(time.Hour)), caBundle: "ca",
+		certificate: &certmanager.Certificate{}, certificateSecret: serving, caBundle: string(serving.Data["tls.crt"]),
 		networkPolicy: &networkingv1.NetworkPolicy{}, deployment: &d,
 	}
 	o.groups = []group{{
@@ -100,6 +102,20 @@ func TestSummarize(t *testing.T) {
 		{name: "an authority follows", condition: "CertificatesReady", reason: "Issued", says: "bartizan-ca-1 is followed by bartizan-ca-2", ready: true,
 			change: func(o *observed, _ *plan, _ *applied, _ *distribution) {
 				o.authority = authority.Issuing{Issuer: "bartizan-ca-1", Next: "bartizan-ca-2"}
+			}},
+		{name: "an authority was lost", condition: "CertificatesReady", reason: "Issued", says: "weather-tls; Secret a is gone; that is bartizan-ca-2", ready: true,
+			change: func(o *observed, _ *plan, _ *applied, _ *distribution) {
+				o.authority = authority.Issuing{Issuer: "bartizan-ca-1", Next: "bartizan-ca-2", Loss: "Secret a is gone"}
+			}},
+		{name: "an authority that nobody knows", condition: "CertificatesReady", reason: "CertificateNotTrusted", says: "bartizan-ca-1",
+			change: func(o *observed, _ *plan, _ *applied, _ *distribution) {
+				o.authority = authority.Issuing{Issuer: "bartizan-ca-1"}
+				o.caBundle = string(servingSecret(t, now.Add(time.Hour)).Data["tls.crt"])
+			}},
+		{name: "an issuer of one's own, of which not all is known", condition: "CertificatesReady", reason: "Issued", says: "weather-tls", ready: true,
+			change: func(o *observed, _ *plan, _ *applied, _ *distribution) {
+				o.server.Spec.TLS = &v1alpha1.TLS{IssuerRef: &v1alpha1.IssuerRef{Name: "corporate"}}
+				o.caBundle = string(servingSecret(t, now.Add(time.Hour)).Data["tls.crt"])
 			}},
 		{name: "expired", condition: "CertificatesReady", reason: "CertificateExpired", says: "weather-tls",
 			change: func(o *observed, _ *plan, _ *applied, _ *distribution) { o.certificateSecret = servingSecret(t, now) }},

@@ -102,6 +102,12 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		if err := c.Watch(source.Kind[client.Object](mgr.GetCache(), &certmanager.Certificate{}, owner)); err != nil {
 			return err
 		}
+		authorities := predicate.NewPredicateFuncs(func(object client.Object) bool {
+			return authority.IsPrivate(object.GetName()) || authority.IsSystem(object.GetName())
+		})
+		if err := c.Watch(source.Kind[client.Object](mgr.GetCache(), &certmanager.Certificate{}, mapped(r.bySecret), authorities, authority.Remembered())); err != nil {
+			return err
+		}
 		issuers := predicate.NewPredicateFuncs(func(object client.Object) bool { return authority.IsPrivate(object.GetName()) })
 		return c.Watch(source.Kind[client.Object](mgr.GetCache(), &certmanager.Issuer{}, mapped(r.byAuthority), issuers, comesOrGoes))
 	}); err != nil {

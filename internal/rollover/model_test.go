@@ -60,6 +60,9 @@ func (w world) key() string {
 		if a.Issues {
 			times = append(times, int64(a.Generation))
 		}
+		if a.Lost {
+			times = append(times, -1)
+		}
 	}
 	return fmt.Sprint(times, w.rotateAfter.Unix(), w.now.Unix(), w.leaf, w.shown, w.gate, w.caller, w.lost)
 }
@@ -182,6 +185,16 @@ var events = []struct {
 		w.lost++
 		return w, true
 	}},
+	{"the Secret of the authority in force is lost", func(w world) (world, bool) {
+		// Another authority has its name; its certificate is remembered, so that it is trusted as before.
+		force := rollover.InForce(w.authorities)
+		if force < 0 || w.authorities[force].NotAfter.IsZero() || w.lost > 0 {
+			return w, false
+		}
+		w.authorities[force].Lost = true
+		w.lost++
+		return w, true
+	}},
 	{"cert-manager loses its objects", func(w world) (world, bool) {
 		if w.leaf == 0 || w.lost > 0 {
 			return w, false
@@ -261,7 +274,7 @@ func settle(t *testing.T, w world, path []string) {
 		}
 		step := rollover.Next(w.facts(), schedule)
 		if step.Phase == rollover.Steady {
-			if len(w.authorities) != 1 || w.leaf != w.authorities[0].Generation || !step.Wake.After(w.now) || w.authorities[0].Since.Before(w.rotateAfter) {
+			if len(w.authorities) != 1 || w.leaf != w.authorities[0].Generation || !step.Wake.After(w.now) || w.authorities[0].Lost || w.authorities[0].Since.Before(w.rotateAfter) {
 				t.Fatalf("%v: at rest with %s", path, w.key())
 			}
 			return

@@ -22,6 +22,9 @@ type Authority struct {
 	Trusted bool
 	// Used says that a certificate of it is asked for, delivered or served.
 	Used bool
+	// Lost says that its key was lost, and that another authority has taken its name: what it issued verifies as long as its
+	// certificate is remembered, and nothing but another generation has it issued again.
+	Lost bool
 	// DistributedAt is when it was first known to be trusted everywhere, ReplacedAt when it was first known not to be used
 	// any more; zero before. The caller records them.
 	DistributedAt, ReplacedAt time.Time
@@ -161,7 +164,7 @@ func (s Schedule) steady(f Facts, a Authority) Step {
 	switch {
 	case due.IsZero():
 		step.Phase = Making
-	case f.Now.Before(due):
+	case !a.Lost && f.Now.Before(due):
 		step.Wake = due
 	default:
 		return Step{Action: Create, Generation: a.Generation + 1, Phase: Making}

@@ -26,6 +26,10 @@ func TestNext(t *testing.T) {
 		}
 		return a
 	}
+	lost := func(a rollover.Authority) rollover.Authority {
+		a.Lost = true
+		return a
+	}
 	list := func(all ...rollover.Authority) []rollover.Authority { return all }
 	unissued := rollover.Authority{Generation: 2, Since: hours(240)}
 	for _, test := range []struct {
@@ -46,6 +50,9 @@ func TestNext(t *testing.T) {
 		{name: "of a longer life than is wanted now", authorities: list(authority(7, 0, 43800, issues)), now: 239, phase: rollover.Steady, wake: 240},
 		{name: "asked for", authorities: list(authority(1, 0, 360, issues)), rotateAfter: 9, now: 10, action: rollover.Create, generation: 2, phase: rollover.Making},
 		{name: "asked for before it was made", authorities: list(authority(3, 10, 370, issues)), rotateAfter: 9, now: 11, phase: rollover.Steady, wake: 250},
+		{name: "its key was lost", authorities: list(lost(authority(1, 0, 360, issues))), now: 10, action: rollover.Create, generation: 2, phase: rollover.Making},
+		{name: "its key was lost, and another is trusted, not for long", authorities: list(lost(authority(1, 0, 360, issues)), at(authority(2, 10, 370, trusted), 11, 0)), now: 22, generation: 2, phase: rollover.Settling, wake: 23},
+		{name: "the key of one that was followed is lost", authorities: list(lost(authority(1, 0, 360, issues|used)), authority(2, 10, 370, issues)), now: 30, generation: 1, phase: rollover.Reissuing},
 		{name: "not issued", authorities: list(authority(1, 0, 360, issues), unissued), now: 241, generation: 2, phase: rollover.Making},
 		{name: "not issued until the end", authorities: list(authority(1, 0, 360, issues), unissued), now: 361, generation: 2, phase: rollover.Making},
 		{name: "not trusted", authorities: list(authority(1, 0, 360, issues), authority(2, 240, 600, 0)), now: 241, generation: 2, phase: rollover.Distributing, wake: 300},
