@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"crypto/x509"
 	"time"
 
@@ -20,10 +21,17 @@ func JudgedAt(leaf *x509.Certificate, now time.Time) time.Time {
 	return now
 }
 
-// ripens is when a new serving certificate may be shown: callers whose clocks are behind refuse it before. It is in the past
-// where there is none before it that is good until then.
+// Reading is how long callers have to read a bundle with another authority of the same name, which was lost, before they are shown
+// a certificate of it: kubelets take up to about two minutes for a mounted file.
+const Reading = 150 * time.Second
+
+// ripens is when a new serving certificate may be shown: callers whose clocks are behind refuse it before, and those who have not
+// read of its authority. It is in the past where there is none before it that is good until then.
 func ripens(leaf, before *x509.Certificate) time.Time {
 	ripe := leaf.NotBefore.Add(Skew)
+	if before != nil && bytes.Equal(leaf.RawIssuer, before.RawIssuer) && !bytes.Equal(leaf.AuthorityKeyId, before.AuthorityKeyId) {
+		ripe = leaf.NotBefore.Add(Reading)
+	}
 	if before == nil || before.SerialNumber.Cmp(leaf.SerialNumber) == 0 || !ripe.Add(Skew).Before(before.NotAfter) {
 		return time.Time{}
 	}

@@ -35,6 +35,7 @@ func TestServingCertificateRipens(t *testing.T) {
 	authority, directory := gatetest.NewAuthority(t, "serving"), gatetest.NewDirectory(t)
 	now := time.Now()
 	depth := 64
+	other := gatetest.NewAuthority(t, "serving") // of the same name
 	write := func(serial int64, notBefore, notAfter time.Time) {
 		certificate, key := authority.Serving(t, func(c *x509.Certificate) {
 			c.SerialNumber, c.NotBefore, c.NotAfter = big.NewInt(serial), notBefore, notAfter
@@ -75,4 +76,19 @@ func TestServingCertificateRipens(t *testing.T) {
 	now = now.Add(50 * time.Second)
 	write(5, now, now.Add(time.Hour))
 	shows("the one before ends", 5)
+	authority = other
+	write(6, now, now.Add(time.Hour))
+	now = now.Add(Reading - time.Second)
+	shows("callers may not have read of its authority", 5)
+	now = now.Add(time.Second)
+	shows("callers have read of its authority", 6)
+	authority = gatetest.NewAuthority(t, "serving")
+	write(7, now.Add(-Reading), now.Add(Reading))
+	shows("it was issued long ago", 7)
+	authority = other
+	write(8, now, now.Add(time.Hour))
+	shows("the one before ends before callers have read", 8)
+	authority = gatetest.NewAuthority(t, "another")
+	write(9, now.Add(-Skew), now.Add(time.Hour))
+	shows("somebody chose another authority", 9)
 }
