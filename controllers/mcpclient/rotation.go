@@ -116,6 +116,7 @@ func (r *Reconciler) listen(ctx context.Context, in *input, cred *credential, fa
 	if err != nil {
 		return err
 	}
+	cred.used = heard.used(in.now)
 	if waiting != "" {
 		if cred.lacking = heard.lacking(waiting); len(cred.lacking) == 0 {
 			facts.Acknowledged = []string{waiting}

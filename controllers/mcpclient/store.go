@@ -157,7 +157,15 @@ func (r *Reconciler) readPush(ctx context.Context, in *input, cred *credential, 
 	if err != nil || !found {
 		return err
 	}
-	if owner := metav1.GetControllerOfNoCopy(ps); owner == nil || owner.UID != in.client.UID || ps.Spec.Selector.Secret == nil {
+	owner := metav1.GetControllerOfNoCopy(ps)
+	switch {
+	case predecessor(owner, in.client):
+		cred.deleting, cred.blocked = true, true
+		return nil
+	case owner == nil || owner.UID != in.client.UID:
+		s.problem = &trouble{reasonChildConflict, fmt.Sprintf("PushSecret %s exists and does not belong to this client; it is left alone, and nothing is pushed: delete or rename it", key), true}
+		return nil
+	case ps.Spec.Selector.Secret == nil:
 		return nil
 	}
 	id, ours := strings.CutPrefix(ps.Spec.Selector.Secret.Name, PushName(in.client.Name, cred.servers, ""))

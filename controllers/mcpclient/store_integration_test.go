@@ -425,3 +425,37 @@ func TestIntegrationSourceConflict(t *testing.T) {
 		t.Errorf("after it went: %s", v.message(ready))
 	}
 }
+
+// TestIntegrationPushConflict: a PushSecret of somebody else stays as it is. The client keeps a key that works, and says what is
+// in the way.
+func TestIntegrationPushConflict(t *testing.T) {
+	v, tools := withStore(t, pushing)
+	mine := &pushsecrets.PushSecret{ObjectMeta: metav1.ObjectMeta{Namespace: v.apps, Name: mcpclient.SecretName("agent", tools)}}
+	mine.Spec.SecretStoreRefs = []pushsecrets.PushSecretStoreRef{{Kind: "SecretStore", Name: "mine"}}
+	mine.Spec.Selector.Secret = &pushsecrets.PushSecretSecret{Name: "mine"}
+	v.create(mine)
+	o := v.run()
+	if v.condition("RotationSucceeded") != "False ChildConflict" || !strings.Contains(v.message("RotationSucceeded"), "PushSecret "+v.apps+"/"+mine.Name) {
+		t.Errorf("%s: %s", v.condition("RotationSucceeded"), v.message("RotationSucceeded"))
+	}
+	if v.key(tools) == nil || !v.accepts(tools, "github", v.key(tools)) {
+		t.Errorf("the client has no key that works: %s", v.keyStates(tools))
+	}
+	writes := o.writes.Load()
+	result, err := o.reconcile(v.world)
+	if err != nil || o.writes.Load() != writes || result.RequeueAfter == 0 || result.RequeueAfter > time.Minute {
+		t.Errorf("%d writes at rest, looks again after %s: %v", o.writes.Load()-writes, result.RequeueAfter, err)
+	}
+	left := &pushsecrets.PushSecret{}
+	if !v.get(v.apps, mine.Name, left) || left.Spec.Selector.Secret.Name != "mine" || left.ResourceVersion != mine.ResourceVersion {
+		t.Errorf("it was changed: %+v", left.Spec)
+	}
+	v.must(v.client.Delete(t.Context(), mine))
+	for range 3 {
+		v.run()
+		v.turn(tools)
+	}
+	if v.condition("RotationSucceeded") != "True UpToDate" || v.values[remote] != string(v.key(tools)) {
+		t.Errorf("after it went: %s: %s", v.condition("RotationSucceeded"), v.message("RotationSucceeded"))
+	}
+}
