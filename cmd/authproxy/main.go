@@ -90,6 +90,7 @@ request. SIGINT, or a second signal, ends at once.`,
 	flags.StringVar(&options.StatusAddress, "status-address", fmt.Sprintf(":%d", gateconfig.StatusPort), "address to serve /status and /metrics on, with mutual TLS")
 	flags.StringVar(&options.ProbeAddress, "probe-address", fmt.Sprintf(":%d", gateconfig.ProbePort), "address to serve /livez and /readyz on, in plain HTTP")
 	flags.StringVar(&options.UpstreamAddress, "upstream-address", "", "loopback address of the server, or unix: and the path of its socket, instead of what the configuration says")
+	flags.StringVar(&options.UpstreamPath, "upstream-path", "", "path of the server, instead of what the configuration says")
 	flags.DurationVar(&options.ListInterval, "list-interval", 5*time.Minute, "how often the server is asked what it offers when nothing says that it changed; 0 for never")
 	flags.StringVar(&options.DrainSocket, "drain-socket", gateconfig.DrainSocket, "Unix socket through which \"authproxy drain\" asks; empty for none")
 	flags.DurationVar(&options.Accept, "drain-accept", gateconfig.AcceptSeconds*time.Second, "how long a draining gate still accepts requests")

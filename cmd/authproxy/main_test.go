@@ -66,6 +66,7 @@ func TestBadFlagsAreRefused(t *testing.T) {
 		`"server" not set`: {"serve"},
 		"namespace/name":   {"serve", "--server", "x"},
 		"loopback":         {"serve", "--server", "a/b", "--upstream-address", "10.0.0.1:80"},
+		"an absolute path": {"serve", "--server", "a/b", "--upstream-path", "mcp"},
 		"an IP address":    {"serve", "--server", "a/b", "--upstream-address", "localhost:80"},
 		"--drain-socket":   {"serve", "--server", "a/b", "--gate-address", "127.0.0.1:0", "--status-address", "127.0.0.1:0", "--probe-address", "127.0.0.1:0", "--drain-socket", filepath.Join(t.TempDir(), "none", "x")},
 		"--gate-address":   {"serve", "--server", "a/b", "--gate-address", "x"},

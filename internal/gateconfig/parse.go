@@ -149,7 +149,7 @@ func (e *Endpoint) validate() error {
 	if u, err := url.Parse(e.URL); err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {
 		return errors.New("endpoint.url: not an https URL")
 	}
-	if !isPath(e.Path) {
+	if !ValidPath(e.Path) {
 		return errors.New("endpoint.path: not a plain absolute path")
 	}
 	if len(e.Hosts) == 0 {
@@ -180,7 +180,7 @@ func (u *Upstream) validate() error {
 	if u.Port == GatePort || u.Port == StatusPort || u.Port == ProbePort {
 		return errors.New("upstream.port: one of the gate's own ports")
 	}
-	if !isPath(u.Path) {
+	if !ValidPath(u.Path) {
 		return errors.New("upstream.path: not a plain absolute path")
 	}
 	if u.Sessions != Stateless && u.Sessions != Stateful {
@@ -256,8 +256,8 @@ func isLabel(s string) bool { return len(validation.IsDNS1123Label(s)) == 0 }
 
 func isName(s string) bool { return len(validation.IsDNS1123Subdomain(s)) == 0 }
 
-// isPath says whether p has one spelling only: what compares it as bytes and what parses it as a URL agree.
-func isPath(p string) bool {
+// ValidPath says whether p has one spelling only: what compares it as bytes and what parses it as a URL agree.
+func ValidPath(p string) bool {
 	if !strings.HasPrefix(p, "/") || len(p) > 1024 {
 		return false
 	}

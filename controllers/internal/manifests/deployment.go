@@ -193,13 +193,10 @@ func inputs(p Params) (string, error) {
 			hashes[group.Name] = h
 		}
 	}
-	var transport v1alpha1.Transport
-	switch {
-	case stdio(p.Server):
+	transport := v1alpha1.Transport{Port: spec.Transport.Port, Path: transportPath(p.Server)}
+	if stdio(p.Server) {
 		children := stdioSpec(p.Server)
 		transport = v1alpha1.Transport{Type: v1alpha1.TransportStdio, Sessions: sessions(p.Server), Stdio: &children}
-	case isLowPort(spec.Transport.Port):
-		transport.Port = spec.Transport.Port
 	}
 	content, err := json.Marshal(v1alpha1.MCPServerSpec{
 		Transport:        transport,

@@ -1,11 +1,16 @@
 package manifests
 
 import (
+	"net"
+	"strconv"
+
 	core "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	corev1 "k8s.io/client-go/applyconfigurations/core/v1"
 
+	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/upstream"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 )
 
@@ -31,8 +36,10 @@ func gateContainer(p Params) *corev1.ContainerApplyConfiguration {
 		WithName(GateContainer).
 		WithImage(p.GateImage).
 		WithImagePullPolicy(core.PullIfNotPresent).
-		// The gate obeys no configuration of another server.
-		WithCommand("/authproxy", "serve", "--server="+p.Server.Namespace+"/"+p.Server.Name).
+		// The gate obeys no configuration of another server. Where its own server listens is a matter of the pod: a changed
+		// configuration reaches the gates of pods that are yet to be replaced.
+		WithCommand("/authproxy", "serve", "--server="+p.Server.Namespace+"/"+p.Server.Name,
+			"--upstream-address="+upstreamAddress(p.Server), "--upstream-path="+transportPath(p.Server)).
 		// The soft limit is below the hard one, so that the garbage collector works harder before the kernel kills.
 		WithEnv(corev1.EnvVar().WithName("GOMEMLIMIT").WithValue("224MiB")).
 		WithRestartPolicy(core.ContainerRestartPolicyAlways).
@@ -65,6 +72,14 @@ func gateContainer(p Params) *corev1.ContainerApplyConfiguration {
 		c.WithVolumeMounts(corev1.VolumeMount().WithName(stdioSocketVolume).WithMountPath(gateconfig.StdioDirectory).WithReadOnly(true))
 	}
 	return c
+}
+
+// upstreamAddress is where the server listens in its pod.
+func upstreamAddress(s *v1alpha1.MCPServer) string {
+	if stdio(s) {
+		return upstream.SocketAddress(gateconfig.StdioSocket)
+	}
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(int(s.Spec.Transport.Port)))
 }
 
 func gateProbe(path string) *corev1.ProbeApplyConfiguration {

@@ -40,7 +40,7 @@ func GateConfig(server *v1alpha1.MCPServer, clusterDomain string, who access.Res
 			Hosts:   endpointHosts(server, clusterDomain),
 			Origins: origins(server),
 		},
-		Upstream:       upstream(server),
+		Upstream:       upstreamOf(server),
 		Limits:         gateconfig.Limits{RequestBytes: bytes.Value(), Depth: depth(server), PerClient: perClient(server)},
 		Authentication: authentication,
 		Authorities:    who.Authorities,
@@ -53,7 +53,7 @@ func GateConfig(server *v1alpha1.MCPServer, clusterDomain string, who access.Res
 	}, nil
 }
 
-func upstream(server *v1alpha1.MCPServer) gateconfig.Upstream {
+func upstreamOf(server *v1alpha1.MCPServer) gateconfig.Upstream {
 	u := gateconfig.Upstream{
 		Port:        server.Spec.Transport.Port,
 		Path:        transportPath(server),

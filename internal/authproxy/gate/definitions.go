@@ -45,7 +45,7 @@ func (g *Gate) newLister() *listing.Lister {
 			if c == nil {
 				return listing.Server{}, false
 			}
-			return listing.Server{Address: g.address(c), Path: c.Upstream.Path, MinRevision: c.Upstream.MinRevision}, true
+			return listing.Server{Address: g.address(c), Path: g.path(c), MinRevision: c.Upstream.MinRevision}, true
 		},
 		Process: process, Interval: g.options.ListInterval, Observe: g.listed,
 	})

@@ -368,7 +368,7 @@ func (x *exchange) pass() {
 	}
 
 	request := upstream.Request{
-		Verb: x.r.Method, Address: x.gate.address(x.config), Path: x.config.Upstream.Path,
+		Verb: x.r.Method, Address: x.gate.address(x.config), Path: x.gate.path(x.config),
 		Principal: x.principal.Name(), Headers: x.forward, SessionID: x.session.ID, LastEventID: x.lastEvent,
 	}
 	request.TraceParent, request.TraceState = x.traceContext()

@@ -3,9 +3,11 @@
 package gate
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"io"
 	"net/http"
 	"sync/atomic"
@@ -48,8 +50,9 @@ type Options struct {
 	Server          gateconfig.Object
 	// GateAddress, StatusAddress and ProbeAddress are where the gate listens.
 	GateAddress, StatusAddress, ProbeAddress string
-	// UpstreamAddress stands for the address that the configuration names; empty for that. It is loopback, a Unix socket, or refused.
-	UpstreamAddress string
+	// UpstreamAddress and UpstreamPath stand for the address and the path that the configuration names; empty for those. The
+	// address is loopback, a Unix socket, or refused. They are the pod's own: another pod's server may be another one.
+	UpstreamAddress, UpstreamPath string
 	// DrainSocket is the socket for the preStop hook; empty goes without. Beside it a file keeps the last line of the audit
 	// log for the next process in the pod.
 	DrainSocket string
@@ -114,6 +117,9 @@ func New(options Options) (*Gate, error) {
 			return nil, err
 		}
 	}
+	if path := options.UpstreamPath; path != "" && !gateconfig.ValidPath(path) {
+		return nil, errors.New("the server's path is not an absolute path without query")
+	}
 	if options.Timeouts == (listener.Timeouts{}) {
 		options.Timeouts = listener.DefaultTimeouts
 	}
@@ -169,6 +175,11 @@ func (g *Gate) address(generation *config.Generation) string {
 		return g.options.UpstreamAddress
 	}
 	return generation.UpstreamAddress()
+}
+
+// path is the server's own.
+func (g *Gate) path(generation *config.Generation) string {
+	return cmp.Or(g.options.UpstreamPath, generation.Upstream.Path)
 }
 
 // ServeHTTP answers one request of a caller.

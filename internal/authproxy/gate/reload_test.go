@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bartizan-dev/bartizan/internal/authproxy/gate"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/gatetest"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 )
@@ -147,6 +148,31 @@ func TestPlainDirectory(t *testing.T) {
 		gatetest.Eventually(t, fmt.Sprint("configuration ", i, " is in force"), func() bool { return strings.Contains(w.log.String(), sealed) })
 		if status, _, body := do(t, w.keyed(w.aliceKey), w.post(legacyCall)); status != http.StatusOK {
 			t.Errorf("%d %s", status, body)
+		}
+	}
+}
+
+// TestWhereThePodsServerIs: a configuration for pods that are yet to come does not lead a gate away from its own pod's server.
+func TestWhereThePodsServerIs(t *testing.T) {
+	t.Parallel()
+	upstream := newRecorder(t, result)
+	w := newWorld(t, upstream.address(), func(w *world) { w.options.UpstreamPath = "/own" })
+	for _, change := range []func(*gateconfig.Config){
+		func(*gateconfig.Config) {},
+		func(c *gateconfig.Config) { c.Upstream.Path, c.Upstream.Port = "/other", 2 },
+		func(c *gateconfig.Config) { c.Upstream.Port, c.Upstream.Socket = 0, gateconfig.StdioSocket },
+	} {
+		w.reload(change)
+		if status, _, body := do(t, w.keyed(w.aliceKey, w.alice), w.post(legacyCall)); status != http.StatusOK {
+			t.Fatalf("%d %s", status, body)
+		}
+		if all := upstream.seen(); all[len(all)-1].uri != "/own" {
+			t.Errorf("the server is asked at %s", all[len(all)-1].uri)
+		}
+	}
+	for _, path := range []string{"own", "/a?b", "/a/../b"} {
+		if _, err := gate.New(gate.Options{UpstreamPath: path, Log: io.Discard, Audit: io.Discard}); err == nil {
+			t.Errorf("the path %q is taken", path)
 		}
 	}
 }

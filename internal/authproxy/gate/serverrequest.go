@@ -82,7 +82,7 @@ func (g *Gate) reply(x *exchange, id []byte) bool {
 		return false
 	}
 	request := upstream.Request{
-		Verb: http.MethodPost, Address: g.address(x.config), Path: x.config.Upstream.Path, Principal: x.principal.Name(), SessionID: x.session.ID,
+		Verb: http.MethodPost, Address: g.address(x.config), Path: x.gate.path(x.config), Principal: x.principal.Name(), SessionID: x.session.ID,
 		Headers: http.Header{},
 		Body:    append(append([]byte(`{"jsonrpc":"2.0","id":`), id...), notDone...),
 	}
