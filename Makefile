@@ -103,6 +103,10 @@ attack-table: ## The hostile requests of test/corpus against the gate, HAProxy, 
 race: ## A million requests with random credentials and cancellations under the race detector: no answer reaches another caller
 	go test -race -count=1 -timeout 0 -v -run '^TestCanaries$$' ./internal/authproxy/gate -canary-requests 1000000
 
+.PHONY: parsers
+parsers: ## What the gate accepts against what JavaScript and Python read of it: two million messages made up; it needs npm and python3
+	go test -count=1 -timeout 0 -v -run '^TestConformanceParsers$$' ./test/conformance -parser-cases 2000000
+
 .PHONY: vulncheck
 vulncheck: ## Known vulnerabilities in what is linked; VULNDB=file:///folder works offline
 	$(TOOL) govulncheck $(if $(VULNDB),-db $(VULNDB)) ./cmd/...

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Installs the Debian packages that the testbed's full cluster runs on and those that the gate is compared with, as far as they are missing. It
-# starts no service: the testbed runs a containerd of its own.
+# Installs the Debian packages that the testbed's full cluster runs on and those that the gate is compared with or tested against, as
+# far as they are missing. It starts no service: the testbed runs a containerd of its own.
 set -eu
 
-packages="haproxy nginx containerd runc containernetworking-plugins iptables nftables ipset conntrack iproute2 util-linux mount kmod ca-certificates openssl"
+packages="haproxy nginx containerd runc containernetworking-plugins iptables nftables ipset conntrack iproute2 util-linux mount kmod ca-certificates openssl python3"
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
 	echo "packages.sh: this is no Debian or Ubuntu (apt-get is missing). Install by hand: $packages" >&2
