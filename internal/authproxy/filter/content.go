@@ -6,7 +6,10 @@ import (
 
 // interim are the members of a result that say it is not the last word: the server wants input first (2026-07-28, "Multi
 // Round-Trip Requests"), or made a task of the call (2025-11-25, "Tasks"; since 2026-07-28 the extension of that name).
-type interim struct{ kind, inputs, state, task, taskID span }
+type interim struct {
+	kind, inputs, state, task, taskID span
+	related                           related
+}
 
 // member is where the member with the name goes; nil for content. ok is false for a name that only resembles one of them.
 func (i *interim) member(name []byte) (to *span, ok bool) {
@@ -43,6 +46,10 @@ func (a *answer) scanContent(s *strictjson.Scanner) (out []byte, done bool) {
 	var i interim
 	start := s.Start()
 	for s.Enter('{', nil); s.Member(); {
+		if string(s.Name()) == "_meta" {
+			i.related.scan(s)
+			continue
+		}
 		to, ok := i.member(s.Name())
 		switch {
 		case !ok:
@@ -61,6 +68,14 @@ func (a *answer) scanContent(s *strictjson.Scanner) (out []byte, done bool) {
 	if err != nil {
 		s.Fail(err)
 		return nil, false
+	}
+	if i.related.there {
+		e, ok := i.related.edit(a)
+		if !ok {
+			s.Fail(ErrShape)
+			return nil, false
+		}
+		edits = append(edits, e)
 	}
 	if len(edits) == 0 {
 		return raw, done

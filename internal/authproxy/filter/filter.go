@@ -160,6 +160,10 @@ func (a *answer) passMethod(data []byte) ([]byte, error) {
 	if a.id != nil && (a.m != nil && a.m.Modern()) {
 		return nil, ErrServer
 	}
+	data, ok := a.relate(data)
+	if !ok {
+		return nil, nil
+	}
 	if a.id != nil {
 		return a.passRequest(data)
 	}

@@ -39,7 +39,7 @@ type Client interface {
 
 // asks are the members of a server's request that are judged.
 var (
-	asks       = strictjson.Open("uri", "requestId", "mode", "url", "task", "taskId", "inputRequests", "notifications", "elicitationId")
+	asks       = strictjson.Open("_meta", "uri", "requestId", "mode", "url", "task", "taskId", "inputRequests", "notifications", "elicitationId")
 	inputNames = strictjson.Open("method", "params")
 	pageNames  = strictjson.Open("elicitations")
 )
@@ -47,12 +47,16 @@ var (
 // parameters are the raw members of a server's request or notification that something is decided by.
 type parameters struct {
 	uri, id, mode, url, task, taskID, inputs, subscribed span
+	related                                              related
 }
 
 func (p *parameters) scan(s *strictjson.Scanner) {
 	for s.Enter('{', asks); s.Member(); {
 		var to *span
 		switch string(s.Name()) {
+		case "_meta":
+			p.related.scan(s)
+			continue
 		case "uri":
 			to = &p.uri
 		case "requestId":

@@ -111,12 +111,19 @@ func (x *exchange) openHandles() *message.Error {
 	if m == nil {
 		return nil
 	}
+	if len(m.Handles) > 0 {
+		if refusal := x.replaceHandles(); refusal != nil {
+			return refusal
+		}
+	}
 	if m.Kind == message.Response {
 		return x.takeAnswer()
 	}
-	if len(m.Handles) == 0 {
-		return nil
-	}
+	return nil
+}
+
+func (x *exchange) replaceHandles() *message.Error {
+	m := x.message
 	values := make([]string, len(m.Handles))
 	for i, h := range m.Handles {
 		if h.Kind == message.State {
@@ -130,6 +137,13 @@ func (x *exchange) openHandles() *message.Error {
 		tool, id, err := x.openTask(h.Value)
 		if err != nil {
 			return errTask
+		}
+		if h.Related {
+			if !x.principal.Grants(x.config).MayTool(tool, time.Now()) {
+				return errTask
+			}
+			values[i] = id
+			continue
 		}
 		if x.brought == nil {
 			x.brought = map[string]string{}

@@ -136,7 +136,7 @@ func TestTasksBelongToWhoMadeThem(t *testing.T) {
 	const raw = "786512e2-9e0d-44bd-8f29-789f320fe840"
 	upstream := newReplies(t,
 		[2]string{`"tasks/list"`, `{"tasks":[{"taskId":"` + raw + `","status":"working"},{"taskId":"of-nobody","status":"working"}]}`},
-		[2]string{`"tasks/result"`, `{"content":[{"type":"text","text":"done"}]}`},
+		[2]string{`"tasks/result"`, `{"content":[{"type":"text","text":"done"}],"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"` + raw + `"}}}`},
 		[2]string{`"tasks/`, `{"resultType":"complete","taskId":"` + raw + `","status":"working"}`},
 		[2]string{`"task":{`, `{"task":{"taskId":"` + raw + `","status":"working"}}`},
 		[2]string{`"slow"`, `{"resultType":"task","taskId":"` + raw + `","status":"working","ttlMs":null}`})
@@ -204,6 +204,73 @@ func TestTasksBelongToWhoMadeThem(t *testing.T) {
 	if _, _, body := do(t, alice, legacy("tasks/list", "")); !strings.Contains(body, `"tasks":[]`) {
 		t.Errorf("the tasks of a forbidden tool: %s", body)
 	}
+}
+
+// TestRelatedTask: what a message is about is a task of the caller's, and of the tool that it may still call; what the server says of
+// another's task is not for the caller.
+func TestRelatedTask(t *testing.T) {
+	t.Parallel()
+	about := func(id string) string {
+		return `"_meta":{"io.modelcontextprotocol/related-task":{"x":[1],"taskId":"` + id + `"}}`
+	}
+	upstream := newRecorder(t, nil)
+	upstream.answer = func(w http.ResponseWriter, _ *http.Request) {
+		switch seen := upstream.seen(); {
+		case strings.Contains(seen[len(seen)-1].body, `"task":{`):
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = io.WriteString(w, `{"jsonrpc":"2.0","id":1,"result":{"task":{"taskId":"t1","status":"working"}}}`)
+		case strings.Contains(seen[len(seen)-1].body, `"greet"`):
+			w.Header().Set("Content-Type", "text/event-stream")
+			for _, id := range []string{"t1", "t2"} {
+				_, _ = io.WriteString(w, `data: {"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1,`+about(id)+`}}`+"\n\n")
+			}
+			_, _ = io.WriteString(w, `data: {"jsonrpc":"2.0","id":1,"result":{"content":[],`+about("t1")+`}}`+"\n\n")
+		default:
+			w.WriteHeader(http.StatusAccepted)
+		}
+	}
+	w := newWorld(t, upstream.address())
+	alice, bob := w.keyed(w.aliceKey), w.keyed(w.bobKey)
+	_, _, body := do(t, alice, w.post(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"slow","task":{}}}`))
+	task := field(t, body, "result", "task", "taskId")
+	if task == "" {
+		t.Fatal(body)
+	}
+	call := func(id string) string {
+		return `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{` + about(id) + `,"name":"greet"}}`
+	}
+	notice := func(id string) string {
+		return `{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1,` + about(id) + `}}`
+	}
+	status, _, body := do(t, alice, w.post(call(task)))
+	if status != http.StatusOK || strings.Contains(body, `"taskId":"t`) || strings.Count(body, task) != 2 {
+		t.Errorf("%d %s", status, body)
+	}
+	if status, _, _ := do(t, alice, w.post(notice(task))); status != http.StatusAccepted {
+		t.Errorf("a notification: %d", status)
+	}
+	for _, one := range upstream.seen()[1:] {
+		if strings.Contains(one.body, "related-task") && !strings.Contains(one.body, `"x":[1],"taskId":"t1"`) {
+			t.Errorf("the server got %s", one.body)
+		}
+	}
+	refused := func(name string, c *http.Client, body string) {
+		t.Helper()
+		before := upstream.bodies("")
+		if status, _, text := do(t, c, w.post(body)); status != http.StatusBadRequest || upstream.bodies("") != before {
+			t.Errorf("%s: %d %s", name, status, text)
+		}
+	}
+	for _, body := range []func(string) string{call, notice} {
+		refused("bob's message about alice's task", bob, body(task))
+		refused("the server's own id", alice, body("t1"))
+	}
+	refused("no id", alice, strings.Replace(call(task), `"taskId"`, `"id"`, 1))
+	refused("an id in another spelling", alice, strings.Replace(call(task), `"taskId"`, `"taskid"`, 1))
+	refused("no object", alice, strings.Replace(call(task), `{"x":[1],"taskId":"`+task+`"}`, `"`+task+`"`, 1))
+	refused("about one task, asking for another", alice, `{"jsonrpc":"2.0","id":1,"method":"tasks/get","params":{"taskId":"`+task+`",`+about(task)+`}}`)
+	w.reload(func(c *gateconfig.Config) { c.Policy.Forbidden = []string{"slow"} })
+	refused("a task of a tool that is forbidden", alice, call(task))
 }
 
 // TestTaskNotifications: a stream that was opened for a task tells of it and of no other.

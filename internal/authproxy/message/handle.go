@@ -25,6 +25,9 @@ type Handle struct {
 	// Value is the string, unescaped.
 	Value string
 
+	// Related says that the task is not what the message asks for, but what it is about.
+	Related bool
+
 	at, length int
 }
 

@@ -27,6 +27,8 @@ func TestReplace(t *testing.T) {
 			`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"requestState" : "a\"b\\\n` + "\u2028" + `é" ,"name":"get",` + modernMeta + `}}`},
 		{`{"jsonrpc":"2.0","id":1,"method":"tasks/get","params":{"taskId":"sealed",` + modernMeta + `}}`, []string{"7"},
 			`{"jsonrpc":"2.0","id":1,"method":"tasks/get","params":{"taskId":"7",` + modernMeta + `}}`},
+		{`{"jsonrpc":"2.0","id":1,"result":{"action":"accept","_meta":{"io.modelcontextprotocol/related-task":{"taskId":"sealed"}}}}`, []string{"7"},
+			`{"jsonrpc":"2.0","id":1,"result":{"action":"accept","_meta":{"io.modelcontextprotocol/related-task":{"taskId":"7"}}}}`},
 		{listening(` { "taskIds" : [ "a" , "b" ] }`), []string{"1", "22"}, listening(` { "taskIds" : [ "1" , "22" ] }`)},
 	} {
 		m := readAll(t, test.body)

@@ -18,6 +18,7 @@ const (
 	maxTargets = 256
 
 	metaRevision = "io.modelcontextprotocol/protocolVersion"
+	metaTask     = "io.modelcontextprotocol/related-task"
 )
 
 // The objects that a decision reads, and the names in them that mean something to this or a later stage, or to servers
@@ -29,7 +30,8 @@ var (
 		"requestId", "reason", "progressToken", "progress", "protocolVersion", "capabilities", "clientInfo")
 	meta = strictjson.Open(metaRevision, "io.modelcontextprotocol/clientInfo", "io.modelcontextprotocol/clientCapabilities",
 		"io.modelcontextprotocol/logLevel", "io.modelcontextprotocol/subscriptionId", "progressToken",
-		"traceparent", "tracestate", "baggage")
+		"traceparent", "tracestate", "baggage", metaTask)
+	related   = strictjson.Open("taskId")
 	reference = strictjson.Open("type", "name", "uri", "title")
 	listen    = strictjson.Open("toolsListChanged", "promptsListChanged", "resourcesListChanged", "resourceSubscriptions", "taskIds")
 )
@@ -57,8 +59,12 @@ type found struct {
 	name, uri, ref, listen, asked, cancels, arguments []byte
 	state, task, asksTask, brings                     []byte
 	stateAt, taskAt, listenAt                         int
-	hasRevision                                       bool
-	revision                                          []byte
+	// relates says that the message is about a task beside what it asks for, and related is the task's id.
+	relates     bool
+	related     []byte
+	relatedAt   int
+	hasRevision bool
+	revision    []byte
 }
 
 // Read parses one HTTP body in one strict pass: exactly one JSON-RPC object in UTF-8 without a byte order mark, NUL,
@@ -84,6 +90,9 @@ func Read(body []byte, limits gateconfig.Limits) (Message, *Error) {
 	}
 	if refusal == nil && m.Kind != Response {
 		refusal = m.aim(&f, limits.Depth)
+	}
+	if refusal == nil && f.relates {
+		refusal = m.relateTo(&f)
 	}
 	if refusal != nil {
 		return Message{ID: m.ID}, refusal
@@ -142,7 +151,7 @@ func (m *Message) scan(s *strictjson.Scanner) (f found, refusal *Error) {
 			}
 		case "result":
 			f.result = true
-			s.Skip()
+			f.scanResult(s)
 		case "error":
 			f.err = true
 			if s.Kind() != '{' {
@@ -195,6 +204,8 @@ func (m *Message) scanParams(s *strictjson.Scanner, f *found) (ok bool) {
 					m.TraceParent = s.Skip()
 				case "tracestate":
 					m.TraceState = s.Skip()
+				case metaTask:
+					f.relate(s)
 				case metaRevision:
 					f.hasRevision = true
 					if s.Kind() != '"' {
