@@ -247,6 +247,21 @@ func FuzzAnswer(f *testing.F) {
 	f.Add([]byte("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n:a\n\r\n0\r\n\r\n"))
 	f.Add([]byte("HTTP/1.1 103 X\r\n\r\nHTTP/1.0 202 Accepted\r\n\r\n"))
 	f.Add([]byte("HTTP/1.1 404 Not Found\r\nContent-Length: 3\r\n\r\nabcd"))
+	const json, chunked = "Content-Type: application/json\r\n", "Transfer-Encoding: chunked\r\n"
+	for _, text := range []string{
+		strings.Repeat("HTTP/1.1 103 X\r\n\r\n", maxInformational) + ok, strings.Repeat("HTTP/1.1 100 X\r\n\r\n", maxInformational+1) + ok,
+		"HTTP/1.1 101 X\r\nUpgrade: x\r\n\r\n" + ok, "HTTP/1.1 100 X\r\nContent-Length: 2\r\n\r\n{}" + ok,
+		"HTTP/1.1 204 X\r\nContent-Length: 2\r\n\r\n{}", "HTTP/1.1 204 X\r\n" + chunked + "\r\n2\r\n{}\r\n0\r\n\r\n", "HTTP/1.1 304 X\r\n\r\n{}", "HTTP/1.1 205 X\r\nContent-Length: 2\r\n\r\n{}",
+		"HTTP/1.1 200 X\r\n" + json + chunked + "Content-Length: 2\r\n\r\n2\r\n{}\r\n0\r\n\r\n", "HTTP/1.1 200 X\r\n" + json + "Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}x",
+		"HTTP/1.1 200 X\r\n" + json + "Content-Length: +2\r\n\r\n{}", "HTTP/1.1 200 X\r\n" + json + "Transfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+		"HTTP/1.1 200 X\r\n" + json + "Content-Length: 2\r\n\r\n{}" + ok, "HTTP/1.1 200 X\r\n" + json + chunked + "\r\n2\r\n{}\r\n0\r\n\r\n" + ok,
+		"HTTP/1.1 200 X\r\n" + json + "Content-Length: 9\r\n\r\n{}", "HTTP/1.1 200 X\r\n" + json + chunked + "\r\n9\r\n{}", "HTTP/1.1 200 X\r\n" + json + chunked + "\r\n2\r\n{}\r\n0\r\n", "HTTP/1.1 200 X\r\n" + json[:9],
+		"HTTP/1.1 200 X\r\n" + json + chunked + "\r\n2;x=\"\r\n{}\r\n0\r\nX: y\r\n\r\n", "HTTP/1.1 200 X\r\n" + json + chunked + "\r\nffffffffffffffff\r\n{}\r\n0\r\n\r\n", "HTTP/1.1 200 X\r\n" + json + chunked + "\r\n-2\r\n{}",
+		"HTTP/1.0 200 X\r\n" + json + "\r\n{}", "HTTP/1.1 200 X\r\n" + json + "\r\n{}", "HTTP/1.1 200 X\r\n" + json + "Connection: close\r\nContent-Length: 2\r\n\r\n{}", "HTTP/2.0 200 X\r\n\r\n", "HTTP/1.1 200 X\nContent-Length: 0\n\n",
+		"HTTP/1.1 200 X\r\n" + json + " folded: 1\r\nContent-Length: 2\r\n\r\n{}", "HTTP/1.1 200 X\r\n" + json + "Content-Length : 2\r\n\r\n{}", "\r\n" + ok, "HTTP/1.1 200 X\r\nX: " + strings.Repeat("x", maxResponseHeader) + "\r\n\r\n",
+	} {
+		f.Add([]byte(text))
+	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		pipe := func(context.Context, string) (net.Conn, error) {
 			ours, theirs := net.Pipe()
@@ -295,7 +310,8 @@ func FuzzAnswer(f *testing.F) {
 			want = of(read(http.MethodPost, response))
 			_ = response.Body.Close()
 		}
-		if got != want {
+		// More interim answers than ours net/http takes, too.
+		if patience := got.failed && bytes.Count(text, []byte("HTTP/")) > maxInformational+1; got != want && !patience {
 			t.Errorf("%q: got %+v, net/http %+v", text, got, want)
 		}
 	})
