@@ -5,8 +5,14 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode"
 )
+
+// lazy is a pattern that is compiled when it is first used: every gate's program has it, and most never use it.
+func lazy(text string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })
+}
 
 // Risk is what a tool can do that somebody should think about before it is granted.
 type Risk string
@@ -57,10 +63,10 @@ var (
 	// bounded are parameters that say that a path is within something that is not the server's own disk.
 	bounded = words("owner repo repository bucket project branch drive workspace")
 
-	shellText     = regexp.MustCompile(`(?i)\b((shell|bash|terminal|system|arbitrary|raw) (command|script|code)|(run|execute|evaluate)s? (a |an |any |the |arbitrary |given )*([a-z]+ )?(command|script|code)s?\b|powershell|python code|javascript code|command line)`)
-	sensitiveText = regexp.MustCompile(`(?i)(/etc/|passwd|private key|ssh key|environment variable|\benv(ironment)?\b|any file|arbitrary file|secrets? of|credentials? of)`)
-	fileText      = regexp.MustCompile(`(?i)\b(files?|director(y|ies)|file ?system|folders?)\b`)
-	networkText   = regexp.MustCompile(`(?i)\b(fetch(es)?|download(s)?|open(s)?|connects?|requests?|navigates?)\b.{0,40}\b(urls?|web ?pages?|websites?|internet|connections?|hosts?)\b`)
+	shellText     = lazy(`(?i)\b((shell|bash|terminal|system|arbitrary|raw) (command|script|code)|(run|execute|evaluate)s? (a |an |any |the |arbitrary |given )*([a-z]+ )?(command|script|code)s?\b|powershell|python code|javascript code|command line)`)
+	sensitiveText = lazy(`(?i)(/etc/|passwd|private key|ssh key|environment variable|\benv(ironment)?\b|any file|arbitrary file|secrets? of|credentials? of)`)
+	fileText      = lazy(`(?i)\b(files?|director(y|ies)|file ?system|folders?)\b`)
+	networkText   = lazy(`(?i)\b(fetch(es)?|download(s)?|open(s)?|connects?|requests?|navigates?)\b.{0,40}\b(urls?|web ?pages?|websites?|internet|connections?|hosts?)\b`)
 )
 
 func words(list string) map[string]bool {
@@ -133,10 +139,10 @@ func Risks(item Item) []Risk {
 	says := hint.ReadOnlyHint != nil && *hint.ReadOnlyHint
 	risks[Writes] = hint.DestructiveHint != nil && *hint.DestructiveHint && !says || hint.ReadOnlyHint != nil && !*hint.ReadOnlyHint ||
 		some(name, writers) && !says || !reads && !says || says && slices.ContainsFunc(name[:min(1, len(name))], func(w string) bool { return writers[w] })
-	risks[Shell] = some(name, shells) || command && (some(name, words("run execute invoke eval")) || shellText.MatchString(about)) || shellText.MatchString(t.Name+" "+firstSentence(about))
-	risks[File] = some(name, files) || path && fileText.MatchString(about)
-	risks[Network] = some(name, networks) && (place || networkText.MatchString(about)) || place && networkText.MatchString(about)
-	risks[Sensitive] = risks[Shell] || risks[File] && path && !within || sensitiveText.MatchString(firstSentence(about)) || some(name, words("env environment"))
+	risks[Shell] = some(name, shells) || command && (some(name, words("run execute invoke eval")) || shellText().MatchString(about)) || shellText().MatchString(t.Name+" "+firstSentence(about))
+	risks[File] = some(name, files) || path && fileText().MatchString(about)
+	risks[Network] = some(name, networks) && (place || networkText().MatchString(about)) || place && networkText().MatchString(about)
+	risks[Sensitive] = risks[Shell] || risks[File] && path && !within || sensitiveText().MatchString(firstSentence(about)) || some(name, words("env environment"))
 	var all []Risk
 	for _, r := range []Risk{File, Network, Sensitive, Shell, Writes} {
 		if risks[r] {

@@ -5,63 +5,69 @@ import (
 	"math"
 	"regexp"
 	"strings"
+	"sync"
 	"unicode"
 )
+
+// lazy is a pattern that is compiled when it is first used: every gate's program has it, and most never use it.
+func lazy(text string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })
+}
 
 // shapes are the forms of well-known credentials. Each is anchored in a prefix or a structure that ordinary values do not
 // have.
 var shapes = []struct {
 	kind    string
-	pattern *regexp.Regexp
+	pattern func() *regexp.Regexp
 }{
-	{"a private key", regexp.MustCompile(`-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----`)},
-	{"a GitHub token", regexp.MustCompile(`\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{50,})`)},
-	{"a GitLab token", regexp.MustCompile(`\bgl(?:pat|dt|rt|cbt|ptt|soat)-[A-Za-z0-9_-]{20,}`)},
-	{"an AWS access key", regexp.MustCompile(`\b(?:AKIA|ASIA)[A-Z2-7]{16}\b`)},
-	{"a Google API key", regexp.MustCompile(`\bAIza[A-Za-z0-9_-]{35}`)},
-	{"a Google OAuth token", regexp.MustCompile(`\bya29\.[A-Za-z0-9_-]{20,}`)},
-	{"a Slack token", regexp.MustCompile(`\bxox[abeoprs]-[A-Za-z0-9-]{10,}|\bxapp-[0-9]-[A-Za-z0-9-]{20,}`)},
-	{"an API key", regexp.MustCompile(`\bsk-(?:ant-|proj-|or-|svcacct-)?[A-Za-z0-9_-]{20,}`)},
-	{"a Stripe key", regexp.MustCompile(`\b[rs]k_(?:live|test)_[A-Za-z0-9]{16,}`)},
-	{"a SendGrid key", regexp.MustCompile(`\bSG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}`)},
-	{"an npm token", regexp.MustCompile(`\bnpm_[A-Za-z0-9]{36}\b`)},
-	{"a PyPI token", regexp.MustCompile(`\bpypi-[A-Za-z0-9_-]{50,}`)},
-	{"a Hugging Face token", regexp.MustCompile(`\bhf_[A-Za-z0-9]{30,}`)},
-	{"a DigitalOcean token", regexp.MustCompile(`\bdo[opr]_v1_[a-f0-9]{64}\b`)},
-	{"a HashiCorp Vault token", regexp.MustCompile(`\bhv[sb]\.[A-Za-z0-9_-]{24,}`)},
-	{"an Atlassian token", regexp.MustCompile(`\bATATT3[A-Za-z0-9_=-]{50,}`)},
-	{"a Notion token", regexp.MustCompile(`\bntn_[A-Za-z0-9]{40,}`)},
-	{"a Bartizan API key", regexp.MustCompile(`\bmcpk_[a-z0-9]{4,16}_[A-Za-z0-9_-]{30,}`)},
-	{"a JSON Web Token", regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]*`)},
-	{"an Authorization header", regexp.MustCompile(`(?i)\bauthorization\s*[:=]\s*(?:basic|bearer|token)\s+[A-Za-z0-9+/_.=-]{12,}`)},
+	{"a private key", lazy(`-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----`)},
+	{"a GitHub token", lazy(`\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{50,})`)},
+	{"a GitLab token", lazy(`\bgl(?:pat|dt|rt|cbt|ptt|soat)-[A-Za-z0-9_-]{20,}`)},
+	{"an AWS access key", lazy(`\b(?:AKIA|ASIA)[A-Z2-7]{16}\b`)},
+	{"a Google API key", lazy(`\bAIza[A-Za-z0-9_-]{35}`)},
+	{"a Google OAuth token", lazy(`\bya29\.[A-Za-z0-9_-]{20,}`)},
+	{"a Slack token", lazy(`\bxox[abeoprs]-[A-Za-z0-9-]{10,}|\bxapp-[0-9]-[A-Za-z0-9-]{20,}`)},
+	{"an API key", lazy(`\bsk-(?:ant-|proj-|or-|svcacct-)?[A-Za-z0-9_-]{20,}`)},
+	{"a Stripe key", lazy(`\b[rs]k_(?:live|test)_[A-Za-z0-9]{16,}`)},
+	{"a SendGrid key", lazy(`\bSG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}`)},
+	{"an npm token", lazy(`\bnpm_[A-Za-z0-9]{36}\b`)},
+	{"a PyPI token", lazy(`\bpypi-[A-Za-z0-9_-]{50,}`)},
+	{"a Hugging Face token", lazy(`\bhf_[A-Za-z0-9]{30,}`)},
+	{"a DigitalOcean token", lazy(`\bdo[opr]_v1_[a-f0-9]{64}\b`)},
+	{"a HashiCorp Vault token", lazy(`\bhv[sb]\.[A-Za-z0-9_-]{24,}`)},
+	{"an Atlassian token", lazy(`\bATATT3[A-Za-z0-9_=-]{50,}`)},
+	{"a Notion token", lazy(`\bntn_[A-Za-z0-9]{40,}`)},
+	{"a Bartizan API key", lazy(`\bmcpk_[a-z0-9]{4,16}_[A-Za-z0-9_-]{30,}`)},
+	{"a JSON Web Token", lazy(`\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]*`)},
+	{"an Authorization header", lazy(`(?i)\bauthorization\s*[:=]\s*(?:basic|bearer|token)\s+[A-Za-z0-9+/_.=-]{12,}`)},
 }
 
 var (
-	userInfo    = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@]*:([^\s/@]+)@`)
-	telling     = regexp.MustCompile(`(?i)(?:^|[_./\-])(?:token|secret|password|passwd|pwd|passphrase|api[_.\-]?key|apikey|private[_.\-]?key|access[_.\-]?key|secret[_.\-]?key|credentials?|auth[_.\-]?token)$`)
-	camel       = regexp.MustCompile(`([a-z0-9])([A-Z])`)
-	reference   = regexp.MustCompile(`^(?:\$\(?\{?[A-Za-z_][A-Za-z0-9_.]*\}?\)?|\{\{.*\}\}|<[^>]*>|\[[^\]]*\]|/.*|\./.*|~/.*|file:.*|vault:.*|secret:.*|arn:aws:.*|projects/.*|op://.*)$`)
-	placeholder = regexp.MustCompile(`(?i)^(?:x{3,}|\*{3,}|\.{3}|none|null|nil|true|false|yes|no|enabled|disabled|required|optional|default|auto|env|file|kubernetes|oidc|bearer|basic|test|dummy|fake|redacted|placeholder|todo|change[-_ ]?me|replace[-_ ]?me|your[-_ ].*|my[-_ ].*|insert[-_ ].*|example.*|[0-9.]+(?:[smhd]|ms|%)?)$`)
-	opaque      = regexp.MustCompile(`^[A-Za-z0-9+/_=-]{32,}$`)
-	hexadecimal = regexp.MustCompile(`^[0-9a-fA-F-]+$`)
+	userInfo    = lazy(`[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@]*:([^\s/@]+)@`)
+	telling     = lazy(`(?i)(?:^|[_./\-])(?:token|secret|password|passwd|pwd|passphrase|api[_.\-]?key|apikey|private[_.\-]?key|access[_.\-]?key|secret[_.\-]?key|credentials?|auth[_.\-]?token)$`)
+	camel       = lazy(`([a-z0-9])([A-Z])`)
+	reference   = lazy(`^(?:\$\(?\{?[A-Za-z_][A-Za-z0-9_.]*\}?\)?|\{\{.*\}\}|<[^>]*>|\[[^\]]*\]|/.*|\./.*|~/.*|file:.*|vault:.*|secret:.*|arn:aws:.*|projects/.*|op://.*)$`)
+	placeholder = lazy(`(?i)^(?:x{3,}|\*{3,}|\.{3}|none|null|nil|true|false|yes|no|enabled|disabled|required|optional|default|auto|env|file|kubernetes|oidc|bearer|basic|test|dummy|fake|redacted|placeholder|todo|change[-_ ]?me|replace[-_ ]?me|your[-_ ].*|my[-_ ].*|insert[-_ ].*|example.*|[0-9.]+(?:[smhd]|ms|%)?)$`)
+	opaque      = lazy(`^[A-Za-z0-9+/_=-]{32,}$`)
+	hexadecimal = lazy(`^[0-9a-fA-F-]+$`)
 )
 
 // Find says what a value looks like, such as "a GitHub token", or "" when it does not look like a secret. The name is that
 // of the variable or flag that has the value; "" where there is none.
 func Find(name, value string) string {
 	for _, shape := range shapes {
-		if shape.pattern.MatchString(value) {
+		if shape.pattern().MatchString(value) {
 			return shape.kind
 		}
 	}
-	if m := userInfo.FindStringSubmatch(value); m != nil && !harmless(m[1]) {
+	if m := userInfo().FindStringSubmatch(value); m != nil && !harmless(m[1]) {
 		return "a password in a URL"
 	}
 	value = strings.TrimSpace(value)
 	if harmless(value) {
 		return ""
 	}
-	if telling.MatchString(camel.ReplaceAllString(name, "${1}_${2}")) && telltale(value) {
+	if telling().MatchString(camel().ReplaceAllString(name, "${1}_${2}")) && telltale(value) {
 		return "a value of a variable or flag whose name says that it is a secret"
 	}
 	if random(value) {
@@ -92,7 +98,7 @@ func Flag(argument string) (name, value string, ok bool) {
 
 // harmless: empty, short, or something that stands for a secret instead of being one.
 func harmless(value string) bool {
-	return len(value) < 6 || reference.MatchString(value) || placeholder.MatchString(value)
+	return len(value) < 6 || reference().MatchString(value) || placeholder().MatchString(value)
 }
 
 // telltale: under a name that says so, one word is enough, unless it is the name of something.
@@ -117,7 +123,7 @@ func telltale(value string) bool {
 
 // random: without a name that helps, only what no person writes.
 func random(value string) bool {
-	if !opaque.MatchString(value) || hexadecimal.MatchString(value) {
+	if !opaque().MatchString(value) || hexadecimal().MatchString(value) {
 		return false // a hash or a UUID, of which most are no secret
 	}
 	var upper, lower, digit, changes int
