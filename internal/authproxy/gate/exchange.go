@@ -67,6 +67,8 @@ type exchange struct {
 	// body is the part of the memory that the request's body takes, slot says that the request has one.
 	body *limit.Hold
 	slot bool
+	// attack says that the request has no accepted credential and is part of a verification that the operator announced.
+	attack bool
 	// answered says that the final answer was passed on.
 	answered bool
 }
@@ -203,6 +205,7 @@ func (x *exchange) authenticate() bool {
 		x.w.Header().Set("Connection", "close")
 	}
 	if failure != "" {
+		x.attack = x.gate.announced.has(x.record.TraceID, x.record.Time)
 		refusal := x.failedLogin(failure)
 		if refusal == nil {
 			refusal = x.unauthenticated(failure)
@@ -211,6 +214,9 @@ func (x *exchange) authenticate() bool {
 		return false
 	}
 	x.principal = principal
+	if principal.Client == identity.Operator {
+		x.gate.announced.add(x.record.TraceID, x.record.Time)
+	}
 	x.body = x.gate.held.Hold(principal.Name(), 1)
 	x.record.Client, x.record.KeyID, x.record.CertificateSerial = principal.ClientName(), principal.KeyID, principal.CertificateSerial
 	if principal.Token != nil {

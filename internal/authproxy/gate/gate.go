@@ -99,6 +99,8 @@ type Gate struct {
 	clients  *limit.Rates[string]
 	rules    *limit.Rates[ruleUse]
 	failures *limit.Failures
+	// announced are the marks of the operator's verifications.
+	announced announced
 	// calls are the calls that are being answered.
 	calls calls
 	// life ends with the gate, and every call with it.
@@ -188,7 +190,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := newExchange(g, w, r)
 	defer func() {
 		end := time.Now()
-		g.metrics.Answered(&x.record, x.revision(), end.Sub(x.record.Time))
+		g.metrics.Answered(&x.record, x.revision(), x.attack, end.Sub(x.record.Time))
 		x.endSpan(end)
 	}()
 	defer x.recover()

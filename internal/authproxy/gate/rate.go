@@ -43,6 +43,9 @@ func (x *exchange) failedLogin(failure identity.Failure) *message.Error {
 		// Nothing was shown that could have been guessed: it is how clients find out what to show.
 		return nil
 	}
+	if x.attack {
+		return nil
+	}
 	wait := x.gate.failures.Add(x.r.RemoteAddr, time.Now())
 	if wait == 0 {
 		return nil

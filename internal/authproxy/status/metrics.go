@@ -22,6 +22,7 @@ type Metrics struct {
 	requests  *prometheus.CounterVec
 	duration  *prometheus.HistogramVec
 	failures  *prometheus.CounterVec
+	attacks   prometheus.Counter
 	reasons   *prometheus.CounterVec
 	throttled *prometheus.CounterVec
 	requested *prometheus.CounterVec
@@ -47,7 +48,9 @@ func NewMetrics(version string) *Metrics {
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: ns + "request_duration_seconds",
 			Help: "Time from a request's arrival to the end of its answer.", Buckets: []float64{.001, .005, .025, .1, .5, 1, 5, 30, 120}}, []string{"decision"}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: ns + "authentication_failures_total",
-			Help: "Requests without an accepted credential, by reason."}, []string{"reason"}),
+			Help: "Requests without an accepted credential, by reason; those of the operator's verifications are not among them."}, []string{"reason"}),
+		attacks: prometheus.NewCounter(prometheus.CounterOpts{Name: ns + "verification_refusals_total",
+			Help: "Requests without an accepted credential that were part of a verification by the operator."}),
 		reasons: prometheus.NewCounterVec(prometheus.CounterOpts{Name: ns + "refusals_total",
 			Help: "Requests denied, refused or failed, by reason."}, []string{"decision", "reason"}),
 		throttled: prometheus.NewCounterVec(prometheus.CounterOpts{Name: ns + "throttled_total",
@@ -79,7 +82,7 @@ func NewMetrics(version string) *Metrics {
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: ns + "build_info", Help: "1 for the version of the gate.",
 		ConstLabels: prometheus.Labels{"version": version}})
 	build.Set(1)
-	m.registry.MustRegister(m.requests, m.duration, m.failures, m.reasons, m.throttled, m.requested, m.operation, m.inFlight, m.reloads, m.info, m.loaded, m.notAfter, m.notBefore,
+	m.registry.MustRegister(m.requests, m.duration, m.failures, m.attacks, m.reasons, m.throttled, m.requested, m.operation, m.inFlight, m.reloads, m.info, m.loaded, m.notAfter, m.notBefore,
 		m.foreign, m.listings, m.defined, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, result := range []string{"success", "failure"} {
 		m.reloads.WithLabelValues(result)
@@ -104,8 +107,8 @@ func (m *Metrics) Began() (ended func()) {
 }
 
 // Answered counts an answered request. The reason is one of a closed list; the revision is that of its message, empty where
-// none is known.
-func (m *Metrics) Answered(r *audit.Record, revision gateconfig.Revision, took time.Duration) {
+// none is known. Attack says that it was refused as part of a verification.
+func (m *Metrics) Answered(r *audit.Record, revision gateconfig.Revision, attack bool, took time.Duration) {
 	decision := string(r.Decision)
 	if methods[r.Method] {
 		m.operation.WithLabelValues(r.Method, r.Reason, BoundedRevision(revision)).Observe(took.Seconds())
@@ -115,6 +118,10 @@ func (m *Metrics) Answered(r *audit.Record, revision gateconfig.Revision, took t
 	switch r.Decision {
 	case audit.Allowed:
 	case audit.Unauthenticated:
+		if attack {
+			m.attacks.Inc()
+			return
+		}
 		m.failures.WithLabelValues(r.Reason).Inc()
 	default:
 		m.reasons.WithLabelValues(decision, r.Reason).Inc()

@@ -96,8 +96,8 @@ func TestFailuresAreThereFromTheBeginning(t *testing.T) {
 func TestLabelsAreBounded(t *testing.T) {
 	m := NewMetrics("v")
 	for _, hostile := range []string{"x", "tools/call\n", strings.Repeat("y", 100), "\xff", "🏰"} {
-		m.Answered(&audit.Record{Decision: audit.Denied, Reason: "tool", Method: hostile, Status: 403}, gateconfig.Revision(hostile), time.Second)
-		m.Answered(&audit.Record{Decision: audit.Allowed, Method: "tools/call", Status: 200}, gateconfig.Revision(hostile), time.Second)
+		m.Answered(&audit.Record{Decision: audit.Denied, Reason: "tool", Method: hostile, Status: 403}, gateconfig.Revision(hostile), false, time.Second)
+		m.Answered(&audit.Record{Decision: audit.Allowed, Method: "tools/call", Status: 200}, gateconfig.Revision(hostile), false, time.Second)
 	}
 	families, err := m.registry.Gather()
 	if err != nil {
