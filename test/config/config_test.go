@@ -211,7 +211,8 @@ func TestIntegrationOverlaysApply(t *testing.T) {
 func TestIntegrationSamplesApply(t *testing.T) {
 	config := controlplane.Start(t)
 	clients := kubernetes.NewForConfigOrDie(config)
-	for _, overlay := range []string{"samples", "samples/kubernetes-mcp-server", "samples/mcp-grafana", "samples/everything", "samples/gitops/servers"} {
+	for _, overlay := range []string{"samples", "samples/kubernetes-mcp-server", "samples/filesystem", "samples/mcp-grafana", "samples/everything",
+		"samples/gitops/servers"} {
 		objects := render(t, overlay)
 		for _, object := range objects {
 			if object.GetNamespace() == "" && object.GetKind() != "Namespace" {

@@ -29,8 +29,11 @@ const (
 type sample struct {
 	name                      string
 	namespace, server, client string
-	// image builds what the sample calls registry.example/<name>.
-	image func(*testing.T, *cluster) string
+	// image is what the sample calls registry.example/<image>, and build makes it.
+	image string
+	build func(*testing.T, *cluster) string
+	// before is a file that is applied beforehand: what a reader has already.
+	before string
 	// tools are all that the client sees; it calls the first one, with arguments, and is answered with a text that contains some words.
 	tools                  []string
 	arguments, answer, not string
@@ -39,8 +42,15 @@ type sample struct {
 func TestSamples(t *testing.T) {
 	c := connect(t)
 	for _, s := range []sample{{
-		name: "everything", namespace: "playground", server: "everything", client: "visitor", image: everything,
+		name: "everything", namespace: "playground", server: "everything", client: "visitor", image: "server-everything", build: everything,
 		tools: []string{"echo", "get-sum", "trigger-long-running-operation"}, arguments: `{"message":"it works"}`, answer: "it works", not: "get-env",
+	}, {
+		name: "filesystem", namespace: "files", server: "filesystem", client: "reader", image: "server-filesystem", build: filesystem, before: "testdata/handbook.yaml",
+		tools: []string{"read_text_file", "list_directory", "search_files"}, arguments: `{"path":"/data/hours.md"}`, answer: "nine to five", not: "write_file",
+	}, {
+		name: "mcp-grafana", namespace: "observability", server: "grafana", client: "oncall", image: "mcp-grafana", build: grafana, before: "testdata/grafana-store.yaml",
+		// There is no Grafana here: the server's own error, with the address that the sample names, shows that the call reached it.
+		tools: []string{"list_datasources", "get_dashboard_summary", "query_prometheus", "search_dashboards"}, arguments: `{}`, answer: "grafana.monitoring.svc", not: "update_dashboard",
 	}} {
 		t.Run(s.name, func(t *testing.T) { c.try(t, s) })
 	}
@@ -82,15 +92,12 @@ func connect(t *testing.T) *cluster {
 
 // try applies a sample, waits for it, uses it, and removes it.
 func (c *cluster) try(t *testing.T, s sample) {
-	placeholder := "registry.example/" + s.name + digest
+	placeholder := "registry.example/" + s.image + digest
 	manifests := string(controlplane.Kubectl(t, "kustomize", filepath.Join(root, "config", "samples", s.name)))
-	if s.name == "everything" {
-		placeholder = "registry.example/server-everything" + digest
-	}
 	if !strings.Contains(manifests, placeholder) {
 		t.Fatalf("the sample does not name %s", placeholder)
 	}
-	manifests = strings.ReplaceAll(manifests, placeholder, s.image(t, c))
+	manifests = strings.ReplaceAll(manifests, placeholder, s.build(t, c))
 	t.Cleanup(func() {
 		if t.Failed() {
 			said, _ := c.run("", "describe", "mcpserver,pod", "--namespace", s.namespace)
@@ -101,6 +108,11 @@ func (c *cluster) try(t *testing.T, s sample) {
 		}
 	})
 	c.apply(t, `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"`+s.namespace+`"}}`)
+	if s.before != "" {
+		content, err := os.ReadFile(s.before)
+		must(t, err)
+		c.apply(t, string(content))
+	}
 	began := time.Now()
 	c.apply(t, manifests)
 	c.must(t, "", "wait", "mcpserver/"+s.server, "mcpclient/"+s.client, "--namespace", s.namespace, "--for", "condition=Ready", "--timeout", "4m")
