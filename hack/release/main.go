@@ -1,5 +1,5 @@
 // Command release builds all that a release consists of, into a folder: images for every architecture, the chart and the one
-// file that name them by digest, bills of materials, the changes since the last release, and the checksums of all of it. The same commit gives
+// file that name them by digest, bills of materials, the changes since the last release, the provenance and the checksums of all of it. The same commit gives
 // the same files, byte for byte. It publishes nothing unless it is told to push.
 package main
 
@@ -96,7 +96,7 @@ func run(ctx context.Context, arguments []string) error {
 		do   func(context.Context) error
 	}{
 		{"programs", r.programs}, {"images", r.build}, {"bills of materials", r.bills}, {"chart", r.chart}, {"one file to install from", r.install},
-		{"changes", r.changes}, {"checksums", r.checksums},
+		{"changes", r.changes}, {"provenance", r.provenance}, {"checksums", r.checksums},
 	} {
 		fmt.Printf("%s\n", step.name)
 		if err := step.do(ctx); err != nil {

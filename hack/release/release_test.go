@@ -85,3 +85,32 @@ func TestBill(t *testing.T) {
 		t.Errorf("%d relationships of %d packages", len(b.Relationships), len(b.Packages))
 	}
 }
+
+// TestProvenance: it names every image and every file by its digest, and the commit that they are made of.
+func TestProvenance(t *testing.T) {
+	r := release{version: "1.2.3", registry: "registry.example/a", architectures: []string{"amd64"}, out: t.TempDir(),
+		images: map[string]string{"manager": "registry.example/a/manager@" + digest, "authproxy": "registry.example/a/authproxy@" + digest}}
+	if err := os.WriteFile(filepath.Join(r.out, "install.yaml"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := r.statement("0123abcd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var subjects []string
+	for _, subject := range s.Subject {
+		subjects = append(subjects, subject.Name+" "+subject.Digest["sha256"])
+	}
+	want := "registry.example/a/manager " + digest[7:] + ", registry.example/a/authproxy " + digest[7:] +
+		", install.yaml e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+	if got := strings.Join(subjects, ", "); got != want {
+		t.Errorf("the subjects are %s, want %s", got, want)
+	}
+	if of := s.Predicate.Definition.Dependencies; len(of) != 1 || of[0].Digest["gitCommit"] != "0123abcd" {
+		t.Errorf("made of %+v", of)
+	}
+	delete(r.images, "manager")
+	if _, err := r.statement("0123abcd"); err == nil {
+		t.Error("an image without a digest is accepted")
+	}
+}
