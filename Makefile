@@ -10,6 +10,7 @@ export GOFLAGS ?= -buildvcs=false
 TOOL := go tool -modfile=hack/tools/go.mod
 FUZZTIME ?= 10s
 ROTATIONS ?= 20
+DASHBOARD_FOR ?= 15m
 IMAGE_PREFIX ?= bartizan-dev/
 VERSION ?= dev
 ARCHITECTURES ?= amd64,arm64
@@ -73,6 +74,11 @@ gitops: ## Flux's real controllers install, change, break, heal and prune it all
 .PHONY: samples
 samples: ## The samples of real servers (config/samples) on the demo's cluster: each is applied, gets ready, and serves what its policy allows
 	@go run ./hack/check samples
+
+.PHONY: dashboard
+dashboard: ## docs/dashboard.svg, drawn of what a real Prometheus has read on the demo's cluster, which is in use for DASHBOARD_FOR (15m)
+	go run ./hack/demo run
+	BARTIZAN_DASHBOARD=$(CURDIR)/docs/dashboard.svg BARTIZAN_DASHBOARD_FOR=$(DASHBOARD_FOR) go test -count=1 -timeout 4h -run 'TestE2EMonitoring$$' -v ./test/e2e
 
 .PHONY: soak
 soak: ## The rotation of keys, certificates and authorities under load on a real cluster, ROTATIONS (20) times for each client

@@ -35,6 +35,9 @@ type cluster struct {
 	client.Client
 	config *rest.Config
 	images map[string]string
+	// builder builds images; load is the beginning of a command line that brings one to the testbed's node, and empty elsewhere.
+	builder string
+	load    []string
 	// cache is where the demo keeps its programs.
 	cache string
 	// auditLog is the file with what was written to the API server; empty where there is none.
@@ -69,6 +72,8 @@ var connect = sync.OnceValues(func() (*cluster, error) {
 		Context    string            `json:"context"`
 		AuditLog   string            `json:"auditLog"`
 		Images     map[string]string `json:"images"`
+		Builder    string            `json:"builder"`
+		Load       []string          `json:"load"`
 	}
 	if err := json.Unmarshal(raw, &environment); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -95,7 +100,7 @@ var connect = sync.OnceValues(func() (*cluster, error) {
 	c, err := client.New(config, client.Options{Scheme: scheme})
 	return &cluster{
 		Client: c, config: config, images: environment.Images, kubeconfig: environment.Kubeconfig, context: environment.Context,
-		auditLog: environment.AuditLog, cache: filepath.Dir(path),
+		auditLog: environment.AuditLog, cache: filepath.Dir(path), builder: environment.Builder, load: environment.Load,
 	}, err
 })
 
