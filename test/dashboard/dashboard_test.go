@@ -122,6 +122,14 @@ func TestNice(t *testing.T) {
 	}
 }
 
+func TestNiceTime(t *testing.T) {
+	for highest, want := range map[float64]float64{0.9: 0.5, 200: 60, 1200: 300, 4 * 3600: 3600, 10 * 86400: 5 * 86400} {
+		if got := niceTime(highest); got != want {
+			t.Errorf("%v seconds: ticks of %v, want %v", highest, got, want)
+		}
+	}
+}
+
 func TestThresholds(t *testing.T) {
 	d, err := Load("../..")
 	if err != nil {

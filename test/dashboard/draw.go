@@ -125,6 +125,9 @@ func (p *picture) lines(a Answer, in area, span Span) {
 		}
 	}
 	step := nice(highest)
+	if a.FieldConfig.Defaults.Unit == "s" {
+		step = niceTime(highest)
+	}
 	top := step * max(1, math.Ceil(highest/step-1e-9))
 	x := func(at time.Time) float64 {
 		return plot.x + plot.w*float64(at.Sub(span.From))/float64(span.To.Sub(span.From))
@@ -151,7 +154,10 @@ func (p *picture) lines(a Answer, in area, span Span) {
 				fmt.Fprintf(&path, "%s%s %s", map[bool]string{true: "M", false: "L"}[j == 0], number(x(point.At)), number(y(point.Value)))
 			}
 			if stacked {
-				p.add(`<path d="%sV%sH%sZ" fill="%s" fill-opacity=".35"/>`, &path, number(y(0)), number(x(part[0].At)), color)
+				// White first: what is above must not shine through.
+				for _, fill := range []string{`fill="#fff"`, `fill="` + color + `" fill-opacity=".3"`} {
+					p.add(`<path d="%sV%sH%sZ" %s/>`, &path, number(y(0)), number(x(part[0].At)), fill)
+				}
 			}
 			p.add(`<path d="%s" fill="none" stroke="%s" stroke-width="1.5"/>`, &path, color)
 		}
@@ -259,6 +265,16 @@ func nice(highest float64) float64 {
 		}
 	}
 	return power * 10
+}
+
+// niceTime is the same for seconds: whole minutes, hours or days where there are several.
+func niceTime(highest float64) float64 {
+	for _, unit := range []float64{86400, 3600, 60} {
+		if highest >= 3*unit {
+			return unit * nice(highest/unit)
+		}
+	}
+	return nice(highest)
 }
 
 // format writes a value in a unit of Grafana's.
