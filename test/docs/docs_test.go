@@ -1,7 +1,8 @@
 // Package docs_test tests what the documentation says: links lead somewhere, make targets exist, manifests are accepted by a
 // real API server, and marked commands run on a real cluster.
 //
-// Marks are comments before a code block: <!-- file: NAME --> gives it a name, <!-- run --> has it executed.
+// Marks are comments before a code block: <!-- file: NAME --> gives it a name, <!-- run --> has it executed, by the test that runs the page.
+// <!-- run by: NAME --> names the test or the make target that executes it otherwise, and <!-- not run: REASON --> says why nothing does.
 package docs_test
 
 import (
@@ -37,6 +38,8 @@ type block struct {
 	// file is the name that a mark gives it.
 	file string
 	run  bool
+	// mark is the whole mark.
+	mark string
 }
 
 var (
@@ -82,7 +85,7 @@ func blocks(page string) []block {
 		if file == match[1] {
 			file = ""
 		}
-		all = append(all, block{language: match[2], text: match[3], file: file, run: match[1] == "run"})
+		all = append(all, block{language: match[2], text: match[3], file: file, run: match[1] == "run", mark: match[1]})
 	}
 	return all
 }
@@ -115,7 +118,9 @@ func TestMakeTargetsExist(t *testing.T) {
 	}
 }
 
-func TestNamedTestsExist(t *testing.T) {
+// allTests are the names of the project's tests.
+func allTests(t *testing.T) map[string]bool {
+	t.Helper()
 	tests := map[string]bool{}
 	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)[A-Z][A-Za-z0-9]*)\(`)
 	if err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
@@ -130,6 +135,11 @@ func TestNamedTestsExist(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	return tests
+}
+
+func TestNamedTestsExist(t *testing.T) {
+	tests := allTests(t)
 	for name, page := range pages(t) {
 		for _, match := range testName.FindAllStringSubmatch(page, -1) {
 			if !tests[match[1]] {
@@ -184,7 +194,7 @@ func TestE2EReadme(t *testing.T) {
 	runPage(t, "README.md", dir, variables, strings.NewReplacer(), 2)
 }
 
-// runPage runs the marked commands of a page in a folder, with the files that the page names, in which words are replaced.
+// runPage runs the marked commands of a page in a folder, with the files that the page names. Words are replaced in both.
 func runPage(t *testing.T, page, dir string, variables []string, replace *strings.Replacer, atLeast int) {
 	t.Helper()
 	ran := 0
@@ -200,7 +210,7 @@ func runPage(t *testing.T, page, dir string, variables []string, replace *string
 		ran++
 		ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
 		defer cancel()
-		shell := exec.CommandContext(ctx, "bash", "-euxo", "pipefail", "-c", b.text)
+		shell := exec.CommandContext(ctx, "bash", "-euxo", "pipefail", "-c", replace.Replace(b.text))
 		shell.Dir, shell.Env = dir, append(os.Environ(), variables...)
 		output, err := shell.CombinedOutput()
 		if err != nil {
@@ -213,9 +223,16 @@ func runPage(t *testing.T, page, dir string, variables []string, replace *string
 	}
 }
 
-// readerEnvironment returns the variables with which a reader reaches the cluster of the end-to-end tests by kubectl, and the
-// images that are there.
-func readerEnvironment(t *testing.T, dir string) (variables []string, images map[string]string) {
+// reachable is the cluster of the end-to-end tests.
+type reachable struct {
+	Kubeconfig, Context string
+	Images              map[string]string
+	// Builder builds images, and Load is the beginning of a command line that brings one to the testbed's node.
+	Builder string
+	Load    []string
+}
+
+func environment(t *testing.T) reachable {
 	t.Helper()
 	path := os.Getenv("BARTIZAN_E2E")
 	if path == "" {
@@ -229,20 +246,35 @@ func readerEnvironment(t *testing.T, dir string) (variables []string, images map
 	if err != nil {
 		t.Fatalf("no cluster to test on (%v): go run ./hack/demo run", err)
 	}
-	var cluster struct {
-		Kubeconfig, Context string
-		Images              map[string]string
-	}
+	var cluster reachable
 	if err := json.Unmarshal(raw, &cluster); err != nil {
 		t.Fatal(err)
 	}
+	return cluster
+}
+
+// readerEnvironment returns the variables with which a reader reaches the cluster of the end-to-end tests by kubectl, and the
+// images that are there.
+func readerEnvironment(t *testing.T, dir string) (variables []string, images map[string]string) {
+	t.Helper()
+	cluster := environment(t)
+	variables = []string{"PATH=" + kubectlIn(t, dir, cluster.Context) + string(os.PathListSeparator) + os.Getenv("PATH")}
+	if cluster.Kubeconfig != "" {
+		variables = append(variables, "KUBECONFIG="+cluster.Kubeconfig)
+	}
+	return variables, cluster.Images
+}
+
+// kubectlIn makes a folder with kubectl in it, and returns the folder.
+func kubectlIn(t *testing.T, dir, kubeContext string) string {
+	t.Helper()
 	var script bytes.Buffer
 	script.WriteString("#!/bin/sh\nexec")
 	for _, word := range controlplane.KubectlCommand(t) {
 		script.WriteString(" '" + word + "'")
 	}
-	if cluster.Context != "" {
-		script.WriteString(" --context '" + cluster.Context + "'")
+	if kubeContext != "" {
+		script.WriteString(" --context '" + kubeContext + "'")
 	}
 	script.WriteString(" \"$@\"\n")
 	bin := filepath.Join(dir, "bin")
@@ -252,9 +284,5 @@ func readerEnvironment(t *testing.T, dir string) (variables []string, images map
 	if err := os.WriteFile(filepath.Join(bin, "kubectl"), script.Bytes(), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	variables = []string{"PATH=" + bin + string(os.PathListSeparator) + os.Getenv("PATH")}
-	if cluster.Kubeconfig != "" {
-		variables = append(variables, "KUBECONFIG="+cluster.Kubeconfig)
-	}
-	return variables, cluster.Images
+	return bin
 }

@@ -43,24 +43,38 @@ func TestE2EInstallPage(t *testing.T) {
 
 // TestInstallKustomization builds the overlay of the page, on this checkout instead of the one on the internet.
 func TestInstallKustomization(t *testing.T) {
-	const remote = "https://github.com/bartizan-dev/bartizan//config/default?ref=main"
 	manager, gate := "registry.example/manager@sha256:"+strings.Repeat("1", 64), "registry.example/gate@sha256:"+strings.Repeat("2", 64)
 	kustomize, err := toolchain.Kustomize.Path(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkout, err := filepath.Abs(root)
+	built, err := exec.CommandContext(t.Context(), kustomize, "build", kustomization(t, t.TempDir(), manager, gate)).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, built)
+	}
+	if !strings.Contains(string(built), "image: "+manager) || !strings.Contains(string(built), "--gate-image="+gate) || strings.Contains(string(built), ":unset") {
+		t.Errorf("the images are not those of the overlay:\n%s", built)
+	}
+}
+
+// kustomization writes the overlay of the page into a folder below another, and returns that.
+func kustomization(t *testing.T, within, manager, gate string) string {
+	t.Helper()
+	const remote = "https://github.com/bartizan-dev/bartizan//config/default?ref=main"
+	dir := filepath.Join(within, "overlay")
+	local, err := filepath.Abs(filepath.Join(root, "config", "default"))
+	if err == nil {
+		local, err = filepath.Rel(dir, local)
+	}
+	if err == nil {
+		err = os.MkdirAll(dir, 0o755)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, b := range blocks(pages(t)[installPage]) {
 		if b.file != "kustomization.yaml" {
 			continue
-		}
-		dir := t.TempDir()
-		local, err := filepath.Rel(dir, filepath.Join(checkout, "config", "default"))
-		if err != nil {
-			t.Fatal(err)
 		}
 		text := words(manager, gate).Replace(b.text)
 		if !strings.Contains(text, remote) {
@@ -69,21 +83,15 @@ func TestInstallKustomization(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, b.file), []byte(strings.ReplaceAll(text, remote, local)), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		built, err := exec.CommandContext(t.Context(), kustomize, "build", dir).CombinedOutput()
-		if err != nil {
-			t.Fatalf("%v: %s", err, built)
-		}
-		if !strings.Contains(string(built), "image: "+manager) || !strings.Contains(string(built), "--gate-image="+gate) || strings.Contains(string(built), ":unset") {
-			t.Errorf("the images are not those of the overlay:\n%s", built)
-		}
-		return
+		return dir
 	}
-	t.Errorf("%s has no kustomization.yaml", installPage)
+	t.Fatalf("%s has no kustomization.yaml", installPage)
+	return ""
 }
 
 // TestE2ERunbooks runs the commands with which the page says to begin.
 func TestE2ERunbooks(t *testing.T) {
 	dir := t.TempDir()
 	variables, _ := readerEnvironment(t, dir)
-	runPage(t, "docs/runbooks.md", dir, variables, strings.NewReplacer(), 1)
+	runPage(t, "docs/runbooks.md", dir, variables, strings.NewReplacer("NAMESPACE", "tools", "SERVER", "kubernetes"), 2)
 }

@@ -24,6 +24,10 @@ func TestE2EPlugin(t *testing.T) {
 		t.Fatalf("%v: %s", err, said)
 	}
 	runPage(t, "docs/kubectl-mcp.md", dir, variables, strings.NewReplacer(), 5)
+	demo := strings.NewReplacer("NAMESPACE", "tools", "NAME", "kubernetes")
+	runPage(t, "docs/posture.md", dir, variables, demo, 1)
+	runPage(t, "docs/tools.md", dir, variables, demo, 1)
+	runPage(t, "docs/demo.md", dir, variables, demo, 1)
 	if page, err := os.ReadFile(filepath.Join(dir, "posture.html")); err != nil || !bytes.Contains(page, []byte("tools/kubernetes")) {
 		t.Errorf("the report: %v, %d bytes", err, len(page))
 	}

@@ -51,6 +51,12 @@ kubectl apply --server-side --filename shop.yaml
 kubectl wait mcpclient/me mcpserver/pods --namespace shop --for condition=Ready --timeout 5m`)
 	t.Cleanup(func() { run("kubectl delete namespace shop") })
 	run(`go run "$(go env GOROOT)/src/crypto/tls/generate_cert.go" --ca --ecdsa-curve P256 --host corporate && mv cert.pem ca.crt && mv key.pem ca.key`)
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, "bin", "authproxy"), "./cmd/authproxy")
+	build.Dir = root
+	if said, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, said)
+	}
+	runPage(t, "docs/audit.md", dir, variables, strings.NewReplacer(), 1)
 	runPage(t, "docs/certificates.md", dir, variables, strings.NewReplacer(), 1)
-	runPage(t, "docs/recovery.md", dir, variables, strings.NewReplacer(), 3)
+	runPage(t, "docs/recovery.md", dir, variables, strings.NewReplacer(), 4)
 }
