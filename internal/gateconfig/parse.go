@@ -15,15 +15,19 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// maxDocument bounds a document, in bytes: a Secret holds at most 1 MiB.
-const maxDocument = 1 << 20
+// maxDocument bounds a document, in bytes; see Pack for what fits into a Secret.
+const maxDocument = 8 << 20
 
 var keyID = regexp.MustCompile(`^[a-z2-7]{16}$`)
 
-// Parse reads a document that Seal made and refuses every other: an unknown field, another schema version, a generation
+// Parse reads a document that Seal made, packed or not, and refuses every other: an unknown field, another schema version, a generation
 // that is not the hash of the content, a value that the gate could not obey. Its errors name the field and never repeat
 // the content, so that they can be shown in a status.
 func Parse(document []byte) (Config, error) {
+	document, err := unpack(document)
+	if err != nil {
+		return Config{}, err
+	}
 	if len(document) > maxDocument {
 		return Config{}, fmt.Errorf("the document is larger than %d bytes", maxDocument)
 	}

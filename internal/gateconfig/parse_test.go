@@ -220,8 +220,12 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		again, generation, err := gateconfig.Seal(c)
-		if err != nil || generation != c.Generation || !bytes.Equal(again, document) {
+		if err != nil || generation != c.Generation {
 			t.Errorf("an accepted document is not what Seal writes")
+		}
+		// gzip has other ways to say the same, but not of a document that would fit as it is.
+		if packed, ok := gateconfig.Pack(again); !ok || !bytes.Equal(packed, document) && len(again) <= gateconfig.MaxPacked {
+			t.Errorf("an accepted document is not what Pack writes")
 		}
 	})
 }

@@ -46,7 +46,8 @@ func TestInputs(t *testing.T) {
 		"secret's target": func(p *Params) { p.Server.Spec.Secrets[0].Data[0].File = "key" },
 		"label":           func(p *Params) { p.Server.Spec.Pod.Labels["team"] = "b" },
 		"access":          func(p *Params) { p.Server.Spec.KubernetesAccess = nil },
-		"low port":        func(p *Params) { p.Server.Spec.Transport.Port = 81 },
+		"port":            func(p *Params) { p.Server.Spec.Transport.Port = 8089 },
+		"path":            func(p *Params) { p.Server.Spec.Transport.Path = "/elsewhere" },
 		"transport": func(p *Params) {
 			p.Server.Spec.Transport.Type = v1alpha1.TransportStdio
 			p.Server.Spec.Transport.Port, p.Server.Spec.Transport.Path, p.Server.Spec.Pod.Probes = 0, "", nil

@@ -128,11 +128,54 @@ func TestNoKeyInTheGatesSecret(t *testing.T) {
 
 func TestGateSecretIsBounded(t *testing.T) {
 	p := params(server(t, "minimal"))
-	p.Gate.Document = make([]byte, maxDocument+1)
+	p.Gate.Document = make([]byte, gateconfig.MaxPacked+1)
+	_, _ = rand.Read(p.Gate.Document)
 	_, err := Build(p)
 	if err == nil || !strings.Contains(err.Error(), "shorten the MCPAccessPolicies") {
 		t.Errorf("got %v", err)
 	}
+}
+
+// TestTenThousandClients: as many clients with two keys each fit into the gate's Secret, in one form that gates read.
+func TestTenThousandClients(t *testing.T) {
+	const clients = 10_000
+	many := who()
+	many.Clients, many.Policy.Rules = nil, many.Policy.Rules[:1]
+	rule := &many.Policy.Rules[0]
+	rule.Clients = nil
+	for i := range clients {
+		client := gateconfig.Client{Object: gateconfig.Object{Namespace: fmt.Sprintf("team-%03d", i/100), Name: fmt.Sprintf("agent-%05d", i)}}
+		key, err := keys.New(rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		client.Keys = []gateconfig.Key{{ID: key.ID, SHA256: keys.Hash(key.Text), NotAfter: end.Add(time.Duration(i) * time.Second)}}
+		many.Clients = append(many.Clients, client)
+		rule.Clients = append(rule.Clients, client.Namespace+"/"+client.Name)
+	}
+	s := server(t, "minimal")
+	p := params(s)
+	var err error
+	if p.Gate, err = Seal(config(t, s, many)); err != nil {
+		t.Fatal(err)
+	}
+	children, err := Build(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := Build(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packed := children.GateSecret.Data[gateconfig.ConfigFile]
+	if len(packed) > gateconfig.MaxPacked || !bytes.Equal(packed, again.GateSecret.Data[gateconfig.ConfigFile]) {
+		t.Errorf("%d bytes, or another form for the same", len(packed))
+	}
+	got, err := gateconfig.Parse(packed)
+	if err != nil || got.Generation != p.Gate.Generation || len(got.Clients) != clients {
+		t.Errorf("%d clients, %v", len(got.Clients), err)
+	}
+	t.Logf("%d bytes are %d in the Secret", len(p.Gate.Document), len(packed))
 }
 
 // TestRestrict: a server with a problem in its spec is no more open than it was, revocations are in force, and rotations go on.

@@ -9,20 +9,18 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 )
 
-// maxDocument bounds the gate's configuration, in bytes: a Secret holds 1 MiB with everything in it.
-const maxDocument = 900 << 10
-
 // GateSecret is the Secret that the gates read. It is also built for a server that Validate refuses, so that a revocation
 // goes on: see Restrict.
 func GateSecret(p Params) (*corev1.SecretApplyConfiguration, error) {
 	if len(p.Gate.Document) == 0 {
 		return nil, nil
 	}
-	if len(p.Gate.Document) > maxDocument {
+	packed, ok := gateconfig.Pack(p.Gate.Document)
+	if !ok {
 		return nil, Problems{{
 			Reason: ReasonConfigurationTooLarge,
-			Message: fmt.Sprintf("MCPServer %s/%s: the gate's configuration has %d bytes and at most %d fit into Secret %s; shorten the MCPAccessPolicies of this server or grant fewer MCPClients",
-				p.Server.Namespace, p.Server.Name, len(p.Gate.Document), maxDocument, GateSecretName(p.Server.Name)),
+			Message: fmt.Sprintf("MCPServer %s/%s: the gate's configuration has %d bytes, and compressed it has more than the %d that fit into Secret %s; shorten the MCPAccessPolicies of this server or grant fewer MCPClients",
+				p.Server.Namespace, p.Server.Name, len(p.Gate.Document), gateconfig.MaxPacked, GateSecretName(p.Server.Name)),
 		}}
 	}
 	return corev1.Secret(GateSecretName(p.Server.Name), p.Server.Namespace).
@@ -30,5 +28,5 @@ func GateSecret(p Params) (*corev1.SecretApplyConfiguration, error) {
 		WithAnnotations(map[string]string{AnnotationGateGeneration: p.Gate.Generation}).
 		WithOwnerReferences(owner(p)).
 		WithType(core.SecretTypeOpaque).
-		WithData(map[string][]byte{gateconfig.ConfigFile: p.Gate.Document}), nil
+		WithData(map[string][]byte{gateconfig.ConfigFile: packed}), nil
 }

@@ -34,6 +34,8 @@ func TestAuditVerify(t *testing.T) {
 	}{
 		{"whole", written.String(), []string{"--head", known}, "whole: 4 lines of 1 boots"},
 		{"whole", lines[0] + `{"time":"2031-01-01T00:00:00Z","level":"INFO","msg":"in force"}` + "\n" + strings.Join(lines[1:], ""), nil, "passed over: 1 messages"},
+		{"whole", lines[0] + `{"resourceSpans":[{}]}` + "\n" + strings.Join(lines[1:], ""), nil, "passed over: 1 messages"},
+		{"no spans", lines[0] + `{"resourceSpans":[{}],"seq":1}` + "\n" + strings.Join(lines[1:], ""), nil, "line 2"},
 		{"no message", lines[0] + `{"level":"INFO","msg":"in force","seq":1}` + "\n" + strings.Join(lines[1:], ""), nil, "line 2"},
 		{"whole, by twelve digits", written.String(), []string{"--head", known[:len(known)-52]}, "whole: 4 lines of 1 boots"},
 		{"eleven digits", written.String(), []string{"--head", known[:len(known)-53]}, "is not BOOT:PLACE:HASH"},
