@@ -4,16 +4,10 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"fmt"
-	"maps"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
@@ -23,7 +17,6 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/declared"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 	"github.com/bartizan-dev/bartizan/internal/gatestatus"
-	"github.com/bartizan-dev/bartizan/internal/literal"
 	"github.com/bartizan-dev/bartizan/internal/posture"
 	"github.com/bartizan-dev/bartizan/internal/probe"
 )
@@ -41,7 +34,7 @@ func (r *Reconciler) verify(ctx context.Context, o *observed, last *run) *run {
 	now := &run{at: o.now, of: subject(o), gates: map[string]gatestatus.Status{}}
 	now.Interval = declared.VerificationInterval(o.server)
 	r.askGates(ctx, o, now, last)
-	now.literals = r.configMaps(ctx, o.server)
+	now.literals, now.unread = r.configMaps(ctx, o.server)
 	mark := newMark()
 	targets, why := r.targets(ctx, o, mark)
 	now.Incomplete = why
@@ -157,32 +150,6 @@ func (r *Reconciler) forge(ctx context.Context, server *v1alpha1.MCPServer) ([]p
 		return nil, err
 	}
 	return probe.Forge(parent, signer, server.Namespace)
-}
-
-// configMaps are the places in ConfigMaps that the spec names which hold what looks like a secret. No cache has those
-// ConfigMaps, so they are read here, once a run.
-func (r *Reconciler) configMaps(ctx context.Context, server *v1alpha1.MCPServer) []string {
-	keys := map[string]string{}
-	for i := range server.Spec.Env {
-		if ref := server.Spec.Env[i].ConfigMapKeyRef; ref != nil {
-			keys[ref.Name+"/"+ref.Key] = server.Spec.Env[i].Name
-		}
-	}
-	var found []string
-	read := map[string]*corev1.ConfigMap{}
-	for _, place := range slices.Sorted(maps.Keys(keys)) {
-		name, key, _ := strings.Cut(place, "/")
-		if read[name] == nil {
-			read[name] = &corev1.ConfigMap{}
-			if err := r.Live.Get(ctx, types.NamespacedName{Namespace: server.Namespace, Name: name}, read[name]); client.IgnoreNotFound(err) != nil {
-				continue
-			}
-		}
-		if kind := literal.Find(keys[place], read[name].Data[key]); kind != "" {
-			found = append(found, fmt.Sprintf("ConfigMap %s[%s] holds %s", name, key, kind))
-		}
-	}
-	return found
 }
 
 // newMark is a trace id by which the requests of one run are found in the audit log.

@@ -36,6 +36,7 @@ func snapshot(o *observed, last *run, settings Settings) *posture.Snapshot {
 	if o.unmanaged != nil {
 		s.Unmanaged = *o.unmanaged
 	}
+	o.literalFacts(s, last)
 	switch {
 	case len(o.gates) == 0:
 		s.Run.Missing = "no gate is ready"
@@ -49,7 +50,6 @@ func snapshot(o *observed, last *run, settings Settings) *posture.Snapshot {
 func (o *observed) runFacts(s *posture.Snapshot, last *run) {
 	s.Run = posture.Prove(last.Run, "verification from the operator's pod", last.at)
 	s.Run.Value.Interval = declared.VerificationInterval(o.server)
-	s.Literals.Value = append(slices.Clone(s.Literals.Value), last.literals...)
 	if len(last.gates) < len(o.gates) {
 		const silent = "a gate does not tell its status"
 		s.Listeners.Missing, s.StaleKeys.Missing, s.ServerRequests.Missing, s.Scraped.Missing = silent, silent, silent, silent

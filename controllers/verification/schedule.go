@@ -28,6 +28,8 @@ type run struct {
 	gates map[string]gatestatus.Status
 	// literals are places in ConfigMaps that hold what looks like a secret.
 	literals []string
+	// unread are ConfigMaps of the spec that could not be read.
+	unread []string
 	// stale are keys that gates accepted and that nobody has in use, by when that was first seen.
 	stale map[string]time.Time
 	// inconclusive is how many runs in a row came to no conclusion.

@@ -26,7 +26,7 @@ var shapes = []struct {
 	{"an AWS access key", lazy(`\b(?:AKIA|ASIA)[A-Z2-7]{16}\b`)},
 	{"a Google API key", lazy(`\bAIza[A-Za-z0-9_-]{35}`)},
 	{"a Google OAuth token", lazy(`\bya29\.[A-Za-z0-9_-]{20,}`)},
-	{"a Slack token", lazy(`\bxox[abeoprs]-[A-Za-z0-9-]{10,}|\bxapp-[0-9]-[A-Za-z0-9-]{20,}`)},
+	{"a Slack token", lazy(`\bxox[abeoprs]-[A-Za-z0-9-]{0,8}[0-9][A-Za-z0-9-]{8,}|\bxapp-[0-9]-[A-Za-z0-9-]{20,}`)},
 	{"an API key", lazy(`\bsk-(?:ant-|proj-|or-|svcacct-)?[A-Za-z0-9_-]{20,}`)},
 	{"a Stripe key", lazy(`\b[rs]k_(?:live|test)_[A-Za-z0-9]{16,}`)},
 	{"a SendGrid key", lazy(`\bSG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}`)},
@@ -46,7 +46,7 @@ var (
 	userInfo    = lazy(`[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@]*:([^\s/@]+)@`)
 	telling     = lazy(`(?i)(?:^|[_./\-])(?:token|secret|password|passwd|pwd|passphrase|api[_.\-]?key|apikey|private[_.\-]?key|access[_.\-]?key|secret[_.\-]?key|credentials?|auth[_.\-]?token)$`)
 	camel       = lazy(`([a-z0-9])([A-Z])`)
-	reference   = lazy(`^(?:\$\(?\{?[A-Za-z_][A-Za-z0-9_.]*\}?\)?|\{\{.*\}\}|<[^>]*>|\[[^\]]*\]|/.*|\./.*|~/.*|file:.*|vault:.*|secret:.*|arn:aws:.*|projects/.*|op://.*)$`)
+	reference   = lazy(`^(?:(?:Bearer |Basic |Token )?(?:\$\{[^}]*\}|\$\([^)]*\))|\$[A-Za-z_][A-Za-z0-9_.]*|\{\{.*\}\}|<[^>]*>|\[[^\]]*\]|/.*|\./.*|~/.*|file:.*|vault:.*|secret:.*|arn:aws:.*|sha(?:1|256|384|512)[-:].*|projects/.*|op://.*)$`)
 	placeholder = lazy(`(?i)^(?:x{3,}|\*{3,}|\.{3}|none|null|nil|true|false|yes|no|enabled|disabled|required|optional|default|auto|env|file|kubernetes|oidc|bearer|basic|test|dummy|fake|redacted|placeholder|todo|change[-_ ]?me|replace[-_ ]?me|your[-_ ].*|my[-_ ].*|insert[-_ ].*|example.*|[0-9.]+(?:[smhd]|ms|%)?)$`)
 	opaque      = lazy(`^[A-Za-z0-9+/_=-]{32,}$`)
 	hexadecimal = lazy(`^[0-9a-fA-F-]+$`)
@@ -64,6 +64,9 @@ func Find(name, value string) string {
 		return "a password in a URL"
 	}
 	value = strings.TrimSpace(value)
+	if armor().MatchString(value) {
+		return armored(armor().FindString(value)) // a certificate, most often
+	}
 	if harmless(value) {
 		return ""
 	}

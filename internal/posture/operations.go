@@ -93,7 +93,10 @@ var testing = []Control{
 		Remediation: "See the condition Verified of the MCPServer; the annotation bartizan.dev/verification-requested-at asks for a run now.",
 		judge: func(s *Snapshot) verdict {
 			f := s.Run
-			if v, ok := known(s, f); !ok {
+			// A run of long ago is no evidence of anything else, and of this it is.
+			fresh := *s
+			fresh.StaleAfter = 0
+			if v, ok := known(&fresh, f); !ok {
 				return v
 			}
 			// Half an interval for jitter and the queue.

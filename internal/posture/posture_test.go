@@ -316,6 +316,12 @@ func TestStale(t *testing.T) {
 			}
 		}
 	}
+	// That nobody verified for long is known, and no reason to know nothing.
+	long := healthy()
+	long.Run.Time = now.Add(-100 * time.Hour)
+	if r := result(t, long, "TEST-1"); r.Status != posture.Fail {
+		t.Errorf("%+v", r)
+	}
 	s := healthy()
 	setTimes(s, time.Time{})
 	if r := posture.Evaluate(s); r.Score.Pass > 5 {
