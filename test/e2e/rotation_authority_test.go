@@ -112,3 +112,51 @@ func (f *fleet) ofAuthority(t *testing.T, generation int) {
 		t.Errorf("%d Secrets have certificates, want %d", seen, want)
 	}
 }
+
+// authoritiesLost deletes the Secrets of the authorities of both namespaces, whereupon cert-manager makes others under their
+// names. Those that follow are waited for in the long run only: everybody gets time to read their certificates, twice.
+func (f *fleet) authoritiesLost(t *testing.T, long bool) {
+	begun := time.Now()
+	for _, namespace := range []string{f.tools, f.callers} {
+		must(t, f.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "bartizan-ca-1"}}))
+	}
+	for _, server := range f.servers {
+		becomes(t, f.cluster, server, ofServer, v1alpha1.ConditionCertificatesReady, metav1.ConditionTrue, "Secret "+f.tools+"/bartizan-ca-1")
+	}
+	eventually(t, "callers and gates are told of the lost authority, of that in its place, and of the next", 3*time.Minute, func(ctx context.Context) error {
+		for _, made := range f.clients {
+			secret := &corev1.Secret{}
+			if err := f.Get(ctx, client.ObjectKey{Namespace: f.callers, Name: made.Name + "." + f.tools}, secret); err != nil {
+				return err
+			}
+			if n := strings.Count(string(secret.Data["ca.crt"]), "BEGIN CERTIFICATE"); n != 3 {
+				return fmt.Errorf("the bundle of %s has %d certificates", made.Name, n)
+			}
+		}
+		next := &cmapi.Certificate{}
+		if err := f.Get(ctx, client.ObjectKey{Namespace: f.callers, Name: "bartizan-ca-2"}, next); err != nil {
+			return err
+		}
+		if text := next.Annotations["bartizan.dev/rollover"]; !strings.HasPrefix(text, "everybody can trust it") {
+			return fmt.Errorf("the authority that follows: %q", text)
+		}
+		return nil
+	})
+	f.unharmed(t, "authorities were lost")
+	// What is issued meanwhile is from the authority that has the lost one's name. Gates show it in some minutes, while other
+	// things are tried.
+	f.renewCertificates(t)
+	f.renewed(t)
+	f.unharmed(t, "everybody has a certificate of the authority in the lost one's place")
+	for _, server := range f.servers {
+		f.ready(t, server)
+	}
+	if !long {
+		return
+	}
+	eventually(t, "other authorities have followed", 20*time.Minute, func(ctx context.Context) error {
+		return errors.Join(f.onlyAuthority(ctx, f.tools, 2), f.onlyAuthority(ctx, f.callers, 2))
+	})
+	f.ofAuthority(t, 2)
+	f.unharmed(t, fmt.Sprintf("other authorities have followed, %s after the others were lost", time.Since(begun).Round(time.Second)))
+}

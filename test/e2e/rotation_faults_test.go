@@ -103,17 +103,22 @@ func (b testbed) cut(t *testing.T, from, to string) (mend func()) {
 	return mend
 }
 
-// TestE2ERotationFaults: while the external store is down, cert-manager stands still, a replica is cut off from the operator or
-// the API server restarts, no request of a client fails, the conditions name what is wrong, and keys are replaced again
-// as soon as it is over. All but the first are done to the testbed; on another cluster only the store is tried.
+// TestE2ERotationFaults: while the external store is down, the Secrets of authorities are deleted, cert-manager stands still, a
+// replica is cut off from the operator or the API server restarts, no request of a client fails, the conditions name what is wrong, and keys are replaced again
+// as soon as it is over. All but the first two are done to the testbed; on another cluster only those are tried.
 //
 // It does not run beside other tests: what it breaks is everybody's.
 func TestE2ERotationFaults(t *testing.T) {
 	c := start(t)
+	long := os.Getenv(rotationsVariable) != ""
+	if long {
+		defer c.hurryAuthorities(t)()
+	}
 	f := c.fleet(t, 2, 2, 2, 3)
 	f.hurry(t)
 	f.unharmed(t, "the beginning")
 	t.Run("ExternalStore", func(t *testing.T) { f.storeDown(t) })
+	t.Run("AuthorityLost", func(t *testing.T) { f.authoritiesLost(t, long) })
 	b, ok := c.asTestbed(t)
 	if !ok {
 		t.Log("this cluster is not the testbed: its parts are left alone")
