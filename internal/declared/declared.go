@@ -24,7 +24,7 @@ func Snapshot(server *v1alpha1.MCPServer, now time.Time) *posture.Snapshot {
 	s := &posture.Snapshot{
 		Server: server.Namespace + "/" + server.Name, Now: now, Exemptions: exemptions(server),
 		Classification: posture.Say(classification(server), "MCPServer spec.classification"),
-		Tokens:         posture.Say(server.Spec.Authentication != nil && len(server.Spec.Authentication.Tokens) > 0, "MCPServer spec.authentication.tokens"),
+		Tokens:         posture.Say(issuers(server), "MCPServer spec.authentication.tokens"),
 		Literals:       posture.Say(literals(server), "MCPServer spec"),
 		Image:          posture.Say(posture.Image{Spec: server.Spec.Image}, "MCPServer spec.image"),
 		Egress:         posture.Say(egress(server), "MCPServer spec.network"),
@@ -32,6 +32,13 @@ func Snapshot(server *v1alpha1.MCPServer, now time.Time) *posture.Snapshot {
 	}
 	missing(s)
 	return s
+}
+
+// issuers says whether callers can be told where to get a token: a cluster's own issuer gives none to who asks.
+func issuers(server *v1alpha1.MCPServer) bool {
+	return server.Spec.Authentication != nil && slices.ContainsFunc(server.Spec.Authentication.Tokens, func(t v1alpha1.TokenIssuer) bool {
+		return t.Type == v1alpha1.TokenIssuerOIDC
+	})
 }
 
 // VerificationInterval is how often the server is to be attacked.

@@ -66,7 +66,8 @@ func (r *run) authentication(ctx context.Context) {
 		want          want
 	}{
 		{"no credential", "AUTH-1", nil, "", unauthenticated},
-		{"empty bearer", "AUTH-1", authorization("Bearer "), "", unauthenticated},
+		// Where tokens are taken, RFC 6750 has a malformed request refused with 400.
+		{"empty bearer", "AUTH-1", authorization("Bearer "), "", want{append([]int{http.StatusBadRequest}, unauthenticated.status...), append([]int{codeRefused}, unauthenticated.code...)}},
 		{"empty API key", "AUTH-1", map[string][]string{"X-Api-Key": {""}}, "", unauthenticated},
 		{"malformed API key", "AUTH-1", authorization("Bearer mcpk_" + r.nonce), "", unauthenticated},
 		{"another scheme", "AUTH-1", authorization("Basic " + base64.StdEncoding.EncodeToString([]byte(r.nonce+":"+r.nonce))), "", unauthenticated},

@@ -45,8 +45,9 @@ type answer struct {
 	err    error
 }
 
-// request is a POST with something wrong with it.
+// request is a POST with something wrong with it, or, with a path, a GET.
 type request struct {
+	path   string
 	body   string
 	header map[string][]string
 	host   string
@@ -70,7 +71,7 @@ func (w want) met(a answer) string {
 	code, ok := refusal(a.body)
 	switch {
 	case !slices.Contains(w.status, a.status):
-		return fmt.Sprintf("HTTP status %d", a.status)
+		return met(a.status)
 	case !ok:
 		return fmt.Sprintf("HTTP status %d with another body than a refusal", a.status)
 	case !slices.Contains(w.code, code):
@@ -78,6 +79,9 @@ func (w want) met(a answer) string {
 	}
 	return ""
 }
+
+// met is an answer that should be another.
+func met(status int) string { return fmt.Sprintf("HTTP status %d", status) }
 
 // refusal returns the code of a body that is a JSON-RPC error and nothing else.
 func refusal(body []byte) (int, bool) {
@@ -139,8 +143,11 @@ func (r *run) send(ctx context.Context, certificate *tls.Certificate, q request)
 	// Twice the time: connecting has one, answering has one.
 	ctx, cancel := context.WithTimeout(ctx, 2*r.Timeout)
 	defer cancel()
-	url := "https://" + r.ServerName + r.Path + q.query
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(q.body))
+	method, url := http.MethodPost, "https://"+r.ServerName+r.Path+q.query
+	if q.path != "" {
+		method, url = http.MethodGet, "https://"+r.ServerName+q.path
+	}
+	request, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(q.body))
 	if err != nil {
 		return answer{err: err}
 	}
@@ -158,6 +165,10 @@ func (r *run) send(ctx context.Context, certificate *tls.Certificate, q request)
 		if name := nameOf(q.body); name != "" {
 			request.Header["Mcp-Name"] = []string{name}
 		}
+	}
+	if method == http.MethodGet {
+		delete(request.Header, "Content-Type")
+		delete(request.Header, "Mcp-Method")
 	}
 	for name, values := range q.header {
 		request.Header[name] = values

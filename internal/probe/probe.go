@@ -38,6 +38,11 @@ type Target struct {
 	NoIdentity string
 	// Forged are certificates that no gate may accept.
 	Forged []Forged
+	// Resource is what the gate must say of itself to who asks how to get a token; nil where no issuer's tokens are taken.
+	Resource *Resource
+	// Quick leaves out all but what is cheap and tells most: whether the gate is there, lets nobody in without a credential, speaks
+	// no plain HTTP, and shows a good certificate.
+	Quick bool
 	// Mark is the trace id that every request carries, 32 hex digits: the audit log has it.
 	Mark string
 	// Timeout bounds each attempt. A connection that does not come about within it is one that something prevents.
@@ -51,7 +56,15 @@ type Forged struct {
 	Certificate *tls.Certificate
 }
 
-// Run attacks the target with everything.
+// Resource is a protected resource as RFC 9728 describes it.
+type Resource struct {
+	// URL is its identifier, the URL that clients are told to call.
+	URL string
+	// Issuers are the authorization servers whose tokens are taken.
+	Issuers []string
+}
+
+// Run attacks the target, with everything unless it is to be quick.
 func Run(ctx context.Context, t Target) []posture.Probe {
 	r := &run{Target: t, nonce: nonce(), clients: map[*tls.Certificate]*client{}}
 	defer r.close()
@@ -66,8 +79,14 @@ func Run(ctx context.Context, t Target) []posture.Probe {
 		}
 		return r.results
 	}
+	if t.Quick {
+		r.attempt(ctx, "no credential", "AUTH-1", nil, request{body: r.nothing()}, unauthenticated)
+		r.plain(ctx)
+		r.certificate(ctx)
+		return r.results
+	}
 	for _, step := range []func(context.Context){
-		r.authentication, r.certificates, r.permissions, r.reading, r.malformed, r.leaks, r.transport, r.detours,
+		r.authentication, r.certificates, r.resource, r.permissions, r.reading, r.malformed, r.leaks, r.transport, r.detours,
 	} {
 		step(ctx)
 	}

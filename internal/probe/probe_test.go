@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -17,7 +16,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"github.com/bartizan-dev/bartizan/internal/authproxy/gate"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/gatetest"
@@ -26,6 +24,7 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/policy"
 	"github.com/bartizan-dev/bartizan/internal/posture"
 	"github.com/bartizan-dev/bartizan/internal/probe"
+	"github.com/bartizan-dev/bartizan/internal/probe/brokengate"
 )
 
 const (
@@ -174,12 +173,18 @@ func TestGateHolds(t *testing.T) {
 		"certificate alone": func(c *gateconfig.Config) {
 			c.Authentication = gateconfig.Authentication{APIKeys: gateconfig.Disabled, ClientCertificates: gateconfig.Required}
 		},
+		"tokens of an issuer": func(c *gateconfig.Config) {
+			c.Authentication.Tokens = []gateconfig.TokenIssuer{gatetest.NewIssuer(t, "https://issuer.test").Config(t, "corp", "https://"+host+"/mcp")}
+		},
 		"newest revision": func(c *gateconfig.Config) { c.Upstream.MinRevision = gateconfig.Revision20260728 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			upstream := newRecorder(t)
 			f := newFixture(t)
 			target := f.target(t, f.start(t, upstream.Listener.Addr().String(), change))
+			if name == "tokens of an issuer" {
+				target.Resource = &probe.Resource{URL: "https://" + host + "/mcp", Issuers: []string{"https://issuer.test"}}
+			}
 			if name == "newest revision" {
 				target.Revision = "2026-07-28"
 				// As of a Stdio server, which has none.
@@ -248,99 +253,10 @@ func TestNoGate(t *testing.T) {
 	}
 }
 
-// lenient is a gate with single controls broken. What a broken control lets through goes to the server behind it.
-type lenient struct {
-	broken   string
-	upstream string
-}
-
-func (l lenient) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, _ := io.ReadAll(r.Body)
-	refuse := func(status, code int) {
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(status)
-		text := "No."
-		switch l.broken {
-		case "LOG-3":
-			text += string(body)
-		case "TEST-3":
-			text += "panic: runtime error"
-		}
-		_ = json.NewEncoder(w).Encode(map[string]any{"jsonrpc": "2.0", "error": map[string]any{"code": code, "message": text}})
-	}
-	operator := r.TLS != nil && len(r.TLS.PeerCertificates) > 0
-	if operator {
-		leaf := r.TLS.PeerCertificates[0]
-		operator = leaf.Issuer.CommonName == "system" && time.Now().Before(leaf.NotAfter) && leaf.URIs[0].String() == clientid.Operator
-	}
-	credential := r.Header["Authorization"] != nil || r.Header["X-Api-Key"] != nil
-	token := strings.Contains(r.Header.Get("Authorization"), "eyJ")
-	key := strings.HasPrefix(r.Header.Get("Authorization"), "Bearer mcpk_") && len(r.Header.Get("Authorization")) > 60
-	forged := r.TLS != nil && len(r.TLS.PeerCertificates) > 0 && !operator
-	switch {
-	case l.broken == "AUTH-1" && !forged && !token && !key && r.URL.RawQuery == "",
-		l.broken == "AUTH-5" && key, l.broken == "AUTH-6" && token, l.broken == "AUTH-7" && forged,
-		r.TLS == nil:
-		// let in
-	case r.URL.RawQuery != "":
-		refuse(400, -31400)
-		return
-	case credential || !operator:
-		refuse(401, -31401)
-		return
-	}
-	if l.broken != "PERM-7" {
-		var messages struct{ Method string }
-		decoder := json.NewDecoder(bytes.NewReader(body))
-		err := decoder.Decode(&messages)
-		switch {
-		case r.Host != host || r.Header.Get("Origin") != "":
-			refuse(403, -31400)
-			return
-		case strings.Contains(r.Header.Get("Content-Type"), "utf-16"):
-			refuse(415, -31400)
-			return
-		case len(r.Header["Mcp-Method"]) > 0:
-			refuse(400, -32020)
-			return
-		case bytes.HasPrefix(body, []byte("[")):
-			refuse(400, -32600)
-			return
-		case err != nil || !utf8.Valid(body) || decoder.More() || strings.Count(string(body), `"method"`)+strings.Count(string(body), `"m\u0065thod"`) > 1:
-			refuse(400, -32700)
-			return
-		case strings.Contains(string(body), `"Method"`):
-			refuse(400, -32600)
-			return
-		}
-	} else if !json.Valid(body) || !utf8.Valid(body) || bytes.HasPrefix(body, []byte("[[")) {
-		refuse(400, -32700)
-		return
-	}
-	var m struct{ Method string }
-	_ = json.Unmarshal(body, &m)
-	known := slices.Contains([]string{"tools/call", "prompts/get", "resources/read", "tools/list", "prompts/list", "resources/list", "ping"}, m.Method)
-	list := strings.HasSuffix(m.Method, "/list")
-	switch {
-	case m.Method == "ping", !known && l.broken != "PERM-7", l.broken == "PERM-7" && known, known && list && l.broken != "PERM-2", known && !list && l.broken != "PERM-1":
-		refuse(403, -31403)
-	case !known:
-		refuse(404, -32601)
-	default:
-		answer, err := http.Post(l.upstream, "application/json", bytes.NewReader(body)) //nolint:noctx // a test's own server
-		if err != nil {
-			refuse(502, -31502)
-			return
-		}
-		defer func() { _ = answer.Body.Close() }()
-		_, _ = io.Copy(w, answer.Body)
-	}
-}
-
 // TestSabotage breaks one control after the other: its probes say so, no other does, and nothing that reaches the server
 // names anything that exists.
 func TestSabotage(t *testing.T) {
-	for _, broken := range []string{"", "AUTH-1", "AUTH-5", "AUTH-6", "AUTH-7", "PERM-1", "PERM-2", "PERM-7", "ENC-1", "ENC-3", "LOG-3", "TEST-3", "LEAST-6"} {
+	for _, broken := range append([]string{"", "LEAST-6"}, brokengate.Controls...) {
 		t.Run("break "+broken, func(t *testing.T) {
 			upstream := newRecorder(t)
 			f := newFixture(t)
@@ -348,23 +264,26 @@ func TestSabotage(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			config := &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequestClientCert}
-			if broken == "ENC-1" {
-				config.MinVersion = tls.VersionTLS12
-			}
-			listener, err := tls.Listen("tcp", "127.0.0.1:0", config)
+			expired, key := f.serving.Serving(t, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
+			other, err := tls.X509KeyPair([]byte(expired), []byte(key))
 			if err != nil {
 				t.Fatal(err)
 			}
-			server := &http.Server{Handler: lenient{broken: broken, upstream: upstream.URL}, ReadHeaderTimeout: time.Minute}
-			go func() { _ = server.Serve(listener) }()
-			t.Cleanup(func() { _ = server.Close() })
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = listener.Close() })
 			target := f.target(t, listener.Addr().String())
+			target.Resource = &probe.Resource{URL: "https://" + host + "/mcp", Issuers: []string{"https://issuer.test"}}
+			gate := &brokengate.Gate{
+				Hosts: []string{host}, Authority: f.system.Pool(), Upstream: upstream.URL, Broken: func() string { return broken },
+				Metadata:     `{"resource":"https://` + host + `/mcp","authorization_servers":["https://issuer.test"]}`,
+				MetadataPath: "/.well-known/oauth-protected-resource/mcp",
+			}
+			go func() { _ = gate.Serve(listener, pair, other) }()
 			if broken == "LEAST-6" {
 				target.ServerPort = upstream.Listener.Addr().(*net.TCPAddr).Port
-			}
-			if broken == "ENC-3" {
-				target.ServerName = "other.example"
 			}
 			got := map[string]bool{}
 			results := probe.Run(t.Context(), target)
@@ -399,40 +318,13 @@ func TestSabotage(t *testing.T) {
 	}
 }
 
-// TestPlainListener: somebody who speaks plain HTTP at the gate's port is noticed.
-func TestPlainListener(t *testing.T) {
-	f := newFixture(t)
-	upstream := newRecorder(t)
-	pair, err := tls.X509KeyPair([]byte(f.certificate), []byte(f.key))
-	if err != nil {
-		t.Fatal(err)
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := &http.Server{Handler: lenient{upstream: upstream.URL}, ReadHeaderTimeout: time.Minute}
-	secure := &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequestClientCert}
-	go func() { _ = server.Serve(both{listener, secure}) }()
-	t.Cleanup(func() { _ = server.Close() })
-	var broken []string
-	for _, r := range probe.Run(t.Context(), f.target(t, listener.Addr().String())) {
-		if r.Outcome == posture.Broken {
-			broken = append(broken, r.Control)
-		}
-	}
-	if !slices.Equal(broken, []string{"ENC-2"}) || len(upstream.seen()) > 0 {
-		t.Errorf("%v, %v", broken, upstream.seen())
-	}
-}
-
 // TestImpostor: who answers at the gate's port without TLS is noticed even where no gate is.
 func TestImpostor(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{Handler: lenient{}, ReadHeaderTimeout: time.Minute}
+	server := &http.Server{Handler: &brokengate.Gate{Broken: func() string { return "" }}, ReadHeaderTimeout: time.Minute}
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(func() { _ = server.Close() })
 	target := newFixture(t).target(t, listener.Addr().String())
@@ -446,40 +338,4 @@ func TestImpostor(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	}
-}
-
-// both takes connections with TLS and without.
-type both struct {
-	net.Listener
-	config *tls.Config
-}
-
-func (b both) Accept() (net.Conn, error) {
-	conn, err := b.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	first := make([]byte, 1)
-	if _, err := io.ReadFull(conn, first); err != nil {
-		return conn, nil
-	}
-	again := &replay{Conn: conn, first: first}
-	if first[0] == 0x16 {
-		return tls.Server(again, b.config), nil
-	}
-	return again, nil
-}
-
-type replay struct {
-	net.Conn
-	first []byte
-}
-
-func (r *replay) Read(p []byte) (int, error) {
-	if len(r.first) > 0 {
-		n := copy(p, r.first)
-		r.first = r.first[n:]
-		return n, nil
-	}
-	return r.Conn.Read(p)
 }
