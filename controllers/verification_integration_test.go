@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 	"github.com/bartizan-dev/bartizan/internal/posture"
 	"github.com/bartizan-dev/bartizan/internal/probe"
 	"github.com/bartizan-dev/bartizan/test/controlplane"
@@ -214,6 +215,107 @@ func TestIntegrationPosture(t *testing.T) {
 			t.Errorf("without a pod the coverage is %d, with one %d", *p.Coverage, *good.Coverage)
 		}
 	})
+}
+
+// TestIntegrationGlance: between two runs the gates are looked at, and what is wrong then is found out at once.
+func TestIntegrationGlance(t *testing.T) {
+	w := newWorld(t)
+	w.everybody()
+	w.run(w.watchesItself)
+	server := w.server("weather")
+	server.Spec.Classification = &v1alpha1.Classification{Level: "Internal", Owner: "team-a", Categories: []string{"Weather"}}
+	server.Spec.Verification = &v1alpha1.Verification{Interval: "60s"}
+	w.create(server)
+	w.ready("weather")
+	w.failing("weather")
+	quick := func() (n int) {
+		w.attacks.mutex.Lock()
+		defer w.attacks.mutex.Unlock()
+		for _, target := range w.attacks.targets {
+			if target.Quick && len(target.Forged) == 0 && len(target.Mark) == 32 {
+				n++
+			}
+		}
+		return n
+	}
+	controlplane.Eventually(t, soon, func(context.Context) error {
+		if quick() < 2 {
+			return fmt.Errorf("looked at %d times", quick())
+		}
+		return nil
+	})
+	w.attacks.set("AUTH-1", true)
+	w.failing("weather", "AUTH-1", "TEST-2")
+}
+
+// TestIntegrationIsolation: a server on which attacks succeed again and again is closed to its callers where its owner wants
+// that, and opened again when they do not succeed any more, or by hand.
+func TestIntegrationIsolation(t *testing.T) {
+	w := newWorld(t)
+	w.everybody()
+	w.run(w.watchesItself)
+	server := w.server("weather")
+	server.Spec.Network = &v1alpha1.Network{Ingress: []v1alpha1.NetworkIngress{{From: []networkingv1.NetworkPolicyPeer{
+		{PodSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "caller"}}},
+	}}}}
+	w.create(server)
+	w.ready("weather")
+	w.condition("weather", v1alpha1.ConditionVerified, metav1.ConditionTrue, "Verified")
+	open := func(want bool) {
+		t.Helper()
+		controlplane.Eventually(t, soon, func(context.Context) error {
+			policy := &networkingv1.NetworkPolicy{}
+			if err := w.get("weather", policy); err != nil {
+				return err
+			}
+			callers, operator := false, false
+			for _, rule := range policy.Spec.Ingress {
+				for _, peer := range rule.From {
+					callers = callers || peer.PodSelector.MatchLabels["app"] == "caller"
+					operator = operator || peer.NamespaceSelector != nil && rule.Ports[0].Port.IntValue() == gateconfig.GatePort
+				}
+			}
+			if callers != want || !operator {
+				return fmt.Errorf("callers get in: %t, want %t; the operator does: %t", callers, want, operator)
+			}
+			return nil
+		})
+	}
+	// Reporting is what happens unless something else is asked for, however often.
+	w.attacks.set("PERM-1", true)
+	for range 4 {
+		w.verifyNow("weather")
+	}
+	w.condition("weather", v1alpha1.ConditionVerified, metav1.ConditionFalse, "AttackSucceeded")
+	open(true)
+
+	after := int32(2)
+	update(w, server, func(s *v1alpha1.MCPServer) {
+		s.Spec.Verification = &v1alpha1.Verification{Interval: "1h", OnFailure: v1alpha1.FailureIsolate, IsolateAfter: &after}
+	})
+	w.condition("weather", v1alpha1.ConditionIsolatedOnFailure, metav1.ConditionTrue, "AttacksSucceeded")
+	w.event("weather", "Isolated", "the network is closed to callers")
+	open(false)
+	w.attacks.set("PERM-1", false)
+	w.verifyNow("weather")
+	w.condition("weather", v1alpha1.ConditionIsolatedOnFailure, metav1.ConditionFalse, "NotIsolated")
+	w.event("weather", "IsolationEnded", "open to callers again")
+	open(true)
+
+	// What is high but not critical closes nothing; what is critical does after so many runs, without waiting for the interval.
+	w.attacks.set("PERM-2", true)
+	for range 3 {
+		w.verifyNow("weather")
+	}
+	w.condition("weather", v1alpha1.ConditionIsolatedOnFailure, metav1.ConditionFalse, "NotIsolated")
+	w.attacks.set("LEAST-6", true)
+	w.verifyNow("weather")
+	w.condition("weather", v1alpha1.ConditionIsolatedOnFailure, metav1.ConditionTrue, "AttacksSucceeded")
+	open(false)
+	update(w, server, func(s *v1alpha1.MCPServer) {
+		s.Spec.Verification.OnFailure, s.Spec.Verification.IsolateAfter = v1alpha1.FailureReport, nil
+	})
+	open(true)
 }
 
 // TestIntegrationPostureAfterRestart: an operator that begins leaves what its predecessor found, and writes nothing when it

@@ -31,6 +31,9 @@ const (
 	ConditionDefinitionsPinned = "DefinitionsPinned"
 	// ConditionVerified says that the server was attacked and every attack failed. Ready does not need it.
 	ConditionVerified = "Verified"
+	// ConditionIsolatedOnFailure says that the network is closed to the server's callers, because attacks on it succeeded. It is there
+	// where spec.verification.onFailure is Isolate.
+	ConditionIsolatedOnFailure = "IsolatedOnFailure"
 )
 
 // Conditions of an MCPClient.

@@ -8,7 +8,18 @@ import (
 // is no part of the spec, so a repository that the MCPServer comes from does not set it back.
 const AnnotationVerificationRequestedAt = "bartizan.dev/verification-requested-at"
 
+// FailureReaction says what becomes of a server on which attacks succeed.
+// +kubebuilder:validation:Enum=Report;Isolate
+type FailureReaction string
+
+// The reactions to attacks that succeed.
+const (
+	FailureReport  FailureReaction = "Report"
+	FailureIsolate FailureReaction = "Isolate"
+)
+
 // Verification says how the operator attacks the server to show that its controls hold.
+// +kubebuilder:validation:XValidation:rule="!has(self.isolateAfter) || (has(self.onFailure) && self.onFailure == 'Isolate')",message="verification.isolateAfter is for onFailure: Isolate"
 type Verification struct {
 	// interval is how often every gate of the server is attacked. It also is when something changed.
 	// +kubebuilder:validation:MinLength=1
@@ -17,6 +28,19 @@ type Verification struct {
 	// +kubebuilder:default="1h"
 	// +optional
 	Interval string `json:"interval,omitempty"`
+	// onFailure is what becomes of the server when an attack on a critical control succeeds. Report tells it in conditions,
+	// events and metrics. Isolate does so, too, and closes the network to the server's callers once as many runs in a row
+	// as isolateAfter says have found it so; the operator still reaches the gates, and opens the network again after a run in which
+	// no such attack succeeds, or when this is Report again. Connections that are open may stay so: that is up to the network.
+	// +kubebuilder:default=Report
+	// +optional
+	OnFailure FailureReaction `json:"onFailure,omitempty"`
+	// isolateAfter is how many runs in a row must find that an attack on a critical control succeeds. Between them there are
+	// seconds, whatever the interval is. 3 when it is absent.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	// +optional
+	IsolateAfter *int32 `json:"isolateAfter,omitempty"`
 	// exemptions take controls out of the posture, until a day, with somebody who answers for it.
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=32

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
@@ -44,7 +45,7 @@ type deploymentPlan struct {
 // newPlan is pure.
 func newPlan(o *observed, s Settings) (plan, error) {
 	p := manifests.Params{
-		Server: o.server, Options: s.Options, GateImage: s.GateImage, Operator: s.Operator, Monitoring: s.Monitoring, ClusterDomain: s.ClusterDomain,
+		Server: o.server, Options: s.Options, GateImage: s.GateImage, Operator: s.Operator, Monitoring: s.Monitoring, ClusterDomain: s.ClusterDomain, Isolated: keptFromCallers(o.server),
 		Issuer: o.authority.Issuer, Longest: o.authority.Longest, CABundle: o.caBundle, Peers: o.who.Peers, DNS: o.dns, APIServer: o.apiServer,
 		ClusterRanges: s.ClusterRanges, SecretHashes: map[string]string{},
 	}
@@ -61,6 +62,12 @@ func newPlan(o *observed, s Settings) (plan, error) {
 		}
 	}
 	return restricted(o, p, problems)
+}
+
+// keptFromCallers says whether callers are kept from a server on which attacks succeeded.
+func keptFromCallers(server *v1alpha1.MCPServer) bool {
+	return server.Spec.Verification != nil && server.Spec.Verification.OnFailure == v1alpha1.FailureIsolate &&
+		meta.IsStatusConditionTrue(server.Status.Conditions, v1alpha1.ConditionIsolatedOnFailure)
 }
 
 // build plans for a spec without problems.

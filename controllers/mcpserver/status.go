@@ -350,7 +350,7 @@ func isolated(o *observed, p plan, d distribution) finding {
 func own(status v1alpha1.MCPServerStatus) v1alpha1.MCPServerStatus {
 	status.Posture, status.Tools = nil, nil
 	status.Conditions = slices.DeleteFunc(slices.Clone(status.Conditions), func(c metav1.Condition) bool {
-		return c.Type == v1alpha1.ConditionVerified || c.Type == v1alpha1.ConditionDefinitionsPinned
+		return c.Type == v1alpha1.ConditionVerified || c.Type == v1alpha1.ConditionIsolatedOnFailure || c.Type == v1alpha1.ConditionDefinitionsPinned
 	})
 	return status
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
@@ -24,6 +25,8 @@ import (
 const (
 	// mostGates bounds how many gates of one server are attacked in one run; which ones is by chance.
 	mostGates = 16
+	// atOnce is how many of them are attacked at the same time.
+	atOnce = 4
 	// confirm is for how long a gate must have accepted a key that nobody has in use before that is told: a revocation is on
 	// its way for some seconds.
 	confirm = 15 * time.Second
@@ -36,13 +39,12 @@ func (r *Reconciler) verify(ctx context.Context, o *observed, last *run) *run {
 	r.askGates(ctx, o, now, last)
 	now.literals, now.unread = r.configMaps(ctx, o.server)
 	mark := newMark()
-	targets, why := r.targets(ctx, o, mark)
+	targets, why := r.targets(ctx, o, mark, false)
 	now.Incomplete = why
 	logf.FromContext(ctx).V(1).Info("attacking the gates", "gates", len(targets), "traceID", mark)
-	for _, target := range targets {
-		now.Probes = append(now.Probes, r.Attack(ctx, target)...)
-	}
+	now.Probes = r.attackAll(ctx, targets)
 	now.at = r.Now()
+	now.critical = critical(now.Run, last)
 	if conclusive(now.Run) && len(now.gates) == len(o.gates) {
 		return now
 	}
@@ -58,6 +60,39 @@ func (r *Reconciler) verify(ctx context.Context, o *observed, last *run) *run {
 		return &kept
 	}
 	return now
+}
+
+// attackAll attacks some gates at once: where the network drops what is sent to the server's port, each takes as long as an
+// attempt may.
+func (r *Reconciler) attackAll(ctx context.Context, targets []probe.Target) []posture.Probe {
+	found := make([][]posture.Probe, len(targets))
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	for i, target := range targets {
+		group.Go(func() error {
+			found[i] = r.Attack(ctx, target)
+			return nil
+		})
+	}
+	_ = group.Wait() // nobody returns an error
+	return slices.Concat(found...)
+}
+
+// glance looks at the gates between two runs: it asks for their status, and tries the few attacks that are cheap. It says whether
+// all is as the last run found it.
+func (r *Reconciler) glance(ctx context.Context, o *observed, last *run) (*run, bool) {
+	now := *last
+	now.gates = map[string]gatestatus.Status{}
+	r.askGates(ctx, o, &now, last)
+	targets, why := r.targets(ctx, o, newMark(), true)
+	if why != "" || len(now.gates) < len(o.gates) {
+		return nil, false
+	}
+	if slices.ContainsFunc(r.attackAll(ctx, targets), func(p posture.Probe) bool { return p.Outcome != posture.Held }) {
+		return nil, false
+	}
+	now.glanced = r.Now()
+	return &now, true
 }
 
 // askGates asks the gates for their status.
@@ -91,7 +126,7 @@ func (r *Reconciler) askGates(ctx context.Context, o *observed, now, last *run) 
 }
 
 // targets are the gates with what they are attacked with, and why not everything can be tried.
-func (r *Reconciler) targets(ctx context.Context, o *observed, mark string) ([]probe.Target, string) {
+func (r *Reconciler) targets(ctx context.Context, o *observed, mark string, quick bool) ([]probe.Target, string) {
 	endpoint, err := url.Parse(o.server.Status.URL)
 	if err != nil || endpoint.Path == "" {
 		return nil, "the server has no URL yet"
@@ -99,8 +134,9 @@ func (r *Reconciler) targets(ctx context.Context, o *observed, mark string) ([]p
 	base := probe.Target{
 		GatePort: gateconfig.GatePort, ServerPort: int(o.server.Spec.Transport.Port),
 		ServerName: manifests.ServerName(o.server), Host: manifests.ServerName(o.server), Path: endpoint.Path,
-		Revision: revision(string(o.server.Spec.Transport.MinRevision)), Mark: mark, Timeout: r.Settings.Timeout,
+		Revision: revision(string(o.server.Spec.Transport.MinRevision)), Mark: mark, Timeout: r.Settings.Timeout, Quick: quick,
 	}
+	base.Resource = resource(o.server)
 	if o.caBundle != "" {
 		if base.Roots, err = gateconfig.Pool(o.caBundle); err != nil {
 			return nil, "the authority of the serving certificate cannot be read"
@@ -113,8 +149,10 @@ func (r *Reconciler) targets(ctx context.Context, o *observed, mark string) ([]p
 		if base.Identity, err = authority.Credentials(r.Client, r.Settings.Namespace)(ctx); err != nil {
 			return nil, "the operator has no certificate yet"
 		}
-		if base.Forged, err = r.forge(ctx, o.server); err != nil {
-			why = "certificates to try could not be forged"
+		if !quick {
+			if base.Forged, err = r.forge(ctx, o.server); err != nil {
+				why = "certificates to try could not be forged"
+			}
 		}
 	}
 	var all []probe.Target
@@ -126,6 +164,23 @@ func (r *Reconciler) targets(ctx context.Context, o *observed, mark string) ([]p
 		}
 	}
 	return all, why
+}
+
+// resource is what the gates must say of the server to who asks how to get a token.
+func resource(server *v1alpha1.MCPServer) *probe.Resource {
+	if server.Spec.Authentication == nil {
+		return nil
+	}
+	r := &probe.Resource{URL: server.Status.URL}
+	for _, issuer := range server.Spec.Authentication.Tokens {
+		if issuer.Type == v1alpha1.TokenIssuerOIDC && issuer.OIDC != nil {
+			r.Issuers = append(r.Issuers, issuer.OIDC.Issuer)
+		}
+	}
+	if len(r.Issuers) == 0 {
+		return nil
+	}
+	return r
 }
 
 // chosen are the gates to attack: all, or as many as are allowed.

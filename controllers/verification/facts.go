@@ -69,17 +69,17 @@ func (o *observed) runFacts(s *posture.Snapshot, last *run) {
 	}
 	if s.Listeners.Missing != "a gate cannot see the listeners of its pod" {
 		slices.Sort(listeners)
-		s.Listeners = posture.See(slices.Compact(listeners), "status of the gates", last.at)
+		s.Listeners = posture.See(slices.Compact(listeners), "status of the gates", last.looked())
 	}
 	s.Scraped = o.scrapedFact(last)
-	s.Audit = posture.See(audit, "status of the gates", last.at)
+	s.Audit = posture.See(audit, "status of the gates", last.looked())
 	for id, since := range last.stale {
-		if last.at.Sub(since) >= confirm {
+		if last.looked().Sub(since) >= confirm {
 			stale = append(stale, "key "+id+" is accepted, and no MCPClient has it in use")
 		}
 	}
 	slices.Sort(stale)
-	s.StaleKeys = posture.See(stale, "status of the gates", last.at)
+	s.StaleKeys = posture.See(stale, "status of the gates", last.looked())
 }
 
 // remembered is for how long a server is told that it asked for what nobody granted.
@@ -93,13 +93,13 @@ func serverRequests(last *run) posture.Fact[[]string] {
 			return posture.Unknown[[]string]("a gate does not count what its server asks")
 		}
 		for _, r := range status.ServerRequests {
-			if last.at.Sub(r.Last) < remembered {
+			if last.looked().Sub(r.Last) < remembered {
 				asked = append(asked, "the server asked a client for "+r.Kind+", and no MCPAccessPolicy allows that")
 			}
 		}
 	}
 	slices.Sort(asked)
-	return posture.See(slices.Compact(asked), "status of the gates", last.at)
+	return posture.See(slices.Compact(asked), "status of the gates", last.looked())
 }
 
 // clientFacts are the clients that are granted anything.

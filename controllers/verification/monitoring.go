@@ -37,15 +37,15 @@ func (o *observed) scrapedFact(last *run) posture.Fact[bool] {
 		if !ok {
 			return posture.Unknown[bool]("a gate does not tell its status")
 		}
-		if !status.MetricsReadAt.IsZero() && last.at.Sub(status.MetricsReadAt) < scrapeTime {
+		if !status.MetricsReadAt.IsZero() && last.looked().Sub(status.MetricsReadAt) < scrapeTime {
 			continue
 		}
-		if since := readySince(pod); since.IsZero() || last.at.Sub(since) < scrapeTime {
+		if since := readySince(pod); since.IsZero() || last.looked().Sub(since) < scrapeTime {
 			return posture.Unknown[bool]("a gate has just begun, and nobody has read its metrics yet")
 		}
 		all = false
 	}
-	return posture.See(all, "status of the gates", last.at)
+	return posture.See(all, "status of the gates", last.looked())
 }
 
 func readySince(pod *corev1.Pod) time.Time {

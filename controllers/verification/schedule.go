@@ -32,8 +32,20 @@ type run struct {
 	unread []string
 	// stale are keys that gates accepted and that nobody has in use, by when that was first seen.
 	stale map[string]time.Time
+	// glanced is when the gates were last looked at between two runs.
+	glanced time.Time
+	// critical is how many runs in a row found that an attack on a critical control succeeds.
+	critical int
 	// inconclusive is how many runs in a row came to no conclusion.
 	inconclusive int
+}
+
+// looked is when the gates were last asked about themselves.
+func (r *run) looked() time.Time {
+	if r.glanced.After(r.at) {
+		return r.glanced
+	}
+	return r.at
 }
 
 // memory has the last run of each server. An operator that begins has none: it verifies anew.
@@ -82,12 +94,29 @@ func (r *Reconciler) due(o *observed, last *run) time.Duration {
 	if last.of != subject(o) {
 		return 0
 	}
+	if last.critical > 0 && last.critical < isolateAfter(o.server) {
+		return last.at.Add(min(r.Settings.Again, interval)).Sub(o.now)
+	}
 	if last.inconclusive > 0 {
 		return last.at.Add(min(r.Settings.Again<<min(last.inconclusive-1, 6), interval)).Sub(o.now)
 	}
 	// Up to a tenth earlier, so that servers that were made together drift apart.
 	early := time.Duration(spread(o.server.UID, uint64(interval/10)+1))
 	return last.at.Add(interval - early).Sub(o.now)
+}
+
+// glances is how many times, from one run to the next, the gates are looked at.
+const glances = 12
+
+// glanceDue returns how long to wait until the gates are looked at; never where there is a whole run before.
+func (r *Reconciler) glanceDue(o *observed, last *run, wait time.Duration) time.Duration {
+	if last == nil || len(o.gates) == 0 {
+		return wait
+	}
+	// Not more often than a run is repeated that came to no conclusion.
+	every := max(declared.VerificationInterval(o.server)/glances, 2*r.Settings.Again)
+	early := time.Duration(spread(o.server.UID, uint64(every/10)+1))
+	return min(wait, last.looked().Add(every-early).Sub(o.now))
 }
 
 // inherited says whether the status has what an earlier operator found out by attacking the server.

@@ -119,10 +119,13 @@ func summarize(o *observed, last *run, report posture.Report) v1alpha1.PostureSt
 func (r *Reconciler) writeStatus(ctx context.Context, o *observed, last *run, report posture.Report) error {
 	before := o.server.Status
 	now := metav1.NewTime(o.now)
-	after := conditions.Set(before.Conditions, o.server.Generation, now, verified(o, last))
+	wanted := []metav1.Condition{verified(o, last)}
+	if isolation := isolated(o.server, last); isolation != nil {
+		wanted = append(wanted, *isolation)
+	}
+	after := conditions.Set(before.Conditions, o.server.Generation, now, wanted...)
 	sum := summarize(o, last, report)
-	old := meta.FindStatusCondition(before.Conditions, v1alpha1.ConditionVerified)
-	if old != nil && equality.Semantic.DeepEqual(*old, after[0]) && before.Posture != nil && equality.Semantic.DeepEqual(*before.Posture, sum) {
+	if sameConditions(before.Conditions, after) && before.Posture != nil && equality.Semantic.DeepEqual(*before.Posture, sum) {
 		return nil
 	}
 	status := ac.MCPServerStatus().WithConditions(conditions.Configurations(after)...).WithPosture(postureConfiguration(sum))
@@ -147,6 +150,16 @@ func postureConfiguration(p v1alpha1.PostureStatus) *ac.PostureStatusApplyConfig
 	return out
 }
 
+// sameConditions says whether the conditions of this controller are what they should be.
+func sameConditions(before, after []metav1.Condition) bool {
+	for _, kind := range []string{v1alpha1.ConditionVerified, v1alpha1.ConditionIsolatedOnFailure} {
+		if !equality.Semantic.DeepEqual(meta.FindStatusCondition(before, kind), meta.FindStatusCondition(after, kind)) {
+			return false
+		}
+	}
+	return true
+}
+
 // tell emits an event for each control that begins or ceases to fail, and for the condition.
 func (r *Reconciler) tell(o *observed, after []metav1.Condition, sum v1alpha1.PostureStatus) {
 	old := o.server.Status
@@ -157,6 +170,7 @@ func (r *Reconciler) tell(o *observed, after []metav1.Condition, sum v1alpha1.Po
 		}
 		r.Events.Eventf(o.server, nil, kind, after[0].Reason, "Verify", "%s", note(after[0].Message))
 	}
+	r.tellIsolation(o, after)
 	if old.Posture == nil {
 		return // nothing has changed: this is the beginning
 	}

@@ -90,11 +90,21 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	}
 	last := r.runs.last(request.NamespacedName)
 	wait := r.due(o, last)
+	if wait > 0 && r.glanceDue(o, last, wait) <= 0 {
+		glance, held := r.glance(ctx, o, last)
+		if held {
+			last = glance
+			r.runs.remember(request.NamespacedName, last)
+		} else {
+			wait = 0 // a whole run finds out what is wrong
+		}
+	}
 	if wait <= 0 {
 		last = r.verify(ctx, o, last)
 		r.runs.remember(request.NamespacedName, last)
 		wait = r.due(o, last)
 	}
+	wait = r.glanceDue(o, last, wait)
 	if last == nil && len(o.gates) > 0 && inherited(o) {
 		// The operator has just begun. What its predecessor found stands until there is something newer.
 		return ctrl.Result{RequeueAfter: wait}, nil

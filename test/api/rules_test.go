@@ -96,6 +96,17 @@ var rules = []struct {
 	{"verification too rarely", "server", `spec: {verification: {interval: 169h}}`, []string{
 		`spec.verification.interval: Invalid value: "169h": verification.interval must be between 10s and 168h, in h, m and s`,
 	}},
+	{"isolation after so many failures, which are only reported", "server", `spec: {verification: {isolateAfter: 2}}`, []string{
+		"spec.verification: Invalid value: verification.isolateAfter is for onFailure: Isolate",
+	}},
+	{"isolation after no failure", "server", `spec: {verification: {onFailure: Isolate, isolateAfter: 0}}`, []string{
+		"spec.verification.isolateAfter: Invalid value: 0: spec.verification.isolateAfter in body should be greater than or equal to 1",
+	}},
+	{"another reaction", "server", `spec: {verification: {onFailure: Ignore}}`, []string{
+		"<nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation",
+		`spec.verification.onFailure: Unsupported value: "Ignore": supported values: "Report", "Isolate"`,
+	}},
+	{"isolation", "server", `spec: {verification: {onFailure: Isolate, isolateAfter: 1}}`, nil},
 	{"verification as often as can be", "server", `spec: {verification: {interval: 10s}}`, nil},
 	{"exemption of what is no control", "server", `spec: {verification: {exemptions: [{control: everything, owner: me, reason: none, notAfter: "2031-01-01T00:00:00Z"}]}}`, []string{
 		`spec.verification.exemptions[0].control: Invalid value: "everything": spec.verification.exemptions[0].control in body should match '^[A-Z]{3,5}-[1-9][0-9]?$'`,

@@ -57,6 +57,8 @@ type Params struct {
 	ClusterRanges []netip.Prefix
 	// SecretHashes are the results of SecretHash by the name of the secret group, for groups with environment variables.
 	SecretHashes map[string]string
+	// Isolated keeps callers from the gates.
+	Isolated bool
 	// Gate is the sealed configuration of the gate; empty while there is none.
 	Gate Sealed
 }

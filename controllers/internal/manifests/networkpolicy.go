@@ -74,8 +74,11 @@ func ingress(p Params) ([]*networkingv1.NetworkPolicyIngressRuleApplyConfigurati
 	return rules, nil
 }
 
-// callers are the pods of the clients that may use the server, and the peers that the spec names.
+// callers are the pods of the clients that may use the server, and the peers that the spec names; nobody while it is isolated.
 func callers(p Params) ([]*networkingv1.NetworkPolicyPeerApplyConfiguration, error) {
+	if p.Isolated {
+		return nil, nil
+	}
 	var all []*networkingv1.NetworkPolicyPeerApplyConfiguration
 	for i := range p.Peers {
 		labels, err := convert[metav1.LabelSelectorApplyConfiguration](p.Peers[i].PodSelector)

@@ -29,6 +29,26 @@ func TestNobodyIsNotEverybody(t *testing.T) {
 	}
 }
 
+// TestIsolatedServer: while a server is isolated, nobody but the operator gets to the gate, whomever the spec names.
+func TestIsolatedServer(t *testing.T) {
+	p := params(server(t, "everything"))
+	open, err := NetworkPolicy(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Isolated = true
+	closed, err := NetworkPolicy(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(open.Spec.Ingress[0].From) < 2 || len(closed.Spec.Ingress[0].From) != 1 || closed.Spec.Ingress[0].From[0].PodSelector.MatchLabels == nil {
+		t.Errorf("%d peers reach the gate of the server, %d of an isolated one: %+v", len(open.Spec.Ingress[0].From), len(closed.Spec.Ingress[0].From), closed.Spec.Ingress[0])
+	}
+	if diff := cmp.Diff(open.Spec.Ingress[1:], closed.Spec.Ingress[1:]); diff != "" {
+		t.Errorf("who reads the status: %s", diff)
+	}
+}
+
 // TestInternet asks the policy about single addresses.
 func TestInternet(t *testing.T) {
 	p := params(server(t, "internet"))

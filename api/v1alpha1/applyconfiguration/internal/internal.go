@@ -458,6 +458,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: severity
       type:
         scalar: string
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.FailureReaction
+  scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.GateStatus
   map:
     fields:
@@ -1407,6 +1409,13 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: string
       default: 1h
+    - name: isolateAfter
+      type:
+        scalar: numeric
+    - name: onFailure
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.FailureReaction
+      default: Report
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.Volume
   map:
     fields:

@@ -2,6 +2,10 @@
 
 package v1alpha1
 
+import (
+	apiv1alpha1 "github.com/bartizan-dev/bartizan/api/v1alpha1"
+)
+
 // VerificationApplyConfiguration represents a declarative configuration of the Verification type for use
 // with apply.
 //
@@ -9,6 +13,14 @@ package v1alpha1
 type VerificationApplyConfiguration struct {
 	// interval is how often every gate of the server is attacked. It also is when something changed.
 	Interval *string `json:"interval,omitempty"`
+	// onFailure is what becomes of the server when an attack on a critical control succeeds. Report tells it in conditions,
+	// events and metrics. Isolate does so, too, and closes the network to the server's callers once as many runs in a row
+	// as isolateAfter says have found it so; the operator still reaches the gates, and opens the network again after a run in which
+	// no such attack succeeds, or when this is Report again. Connections that are open may stay so: that is up to the network.
+	OnFailure *apiv1alpha1.FailureReaction `json:"onFailure,omitempty"`
+	// isolateAfter is how many runs in a row must find that an attack on a critical control succeeds. Between them there are
+	// seconds, whatever the interval is. 3 when it is absent.
+	IsolateAfter *int32 `json:"isolateAfter,omitempty"`
 	// exemptions take controls out of the posture, until a day, with somebody who answers for it.
 	Exemptions []ExemptionApplyConfiguration `json:"exemptions,omitempty"`
 }
@@ -24,6 +36,22 @@ func Verification() *VerificationApplyConfiguration {
 // If called multiple times, the Interval field is set to the value of the last call.
 func (b *VerificationApplyConfiguration) WithInterval(value string) *VerificationApplyConfiguration {
 	b.Interval = &value
+	return b
+}
+
+// WithOnFailure sets the OnFailure field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the OnFailure field is set to the value of the last call.
+func (b *VerificationApplyConfiguration) WithOnFailure(value apiv1alpha1.FailureReaction) *VerificationApplyConfiguration {
+	b.OnFailure = &value
+	return b
+}
+
+// WithIsolateAfter sets the IsolateAfter field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the IsolateAfter field is set to the value of the last call.
+func (b *VerificationApplyConfiguration) WithIsolateAfter(value int32) *VerificationApplyConfiguration {
+	b.IsolateAfter = &value
 	return b
 }
 
