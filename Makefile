@@ -85,6 +85,15 @@ soak: ## The rotation of keys, certificates and authorities under load on a real
 	go run ./hack/demo up
 	BARTIZAN_ROTATIONS=$(ROTATIONS) go test -count=1 -timeout 4h -run '^TestE2ERotation(Faults)?$$' -v ./test/e2e
 
+.PHONY: sabotage
+sabotage: ## Each control broken on a real cluster, and what is seen of it, to the table of docs/posture.md; make e2e does the same without writing
+	go run ./hack/demo up
+	go test -count=1 -timeout 30m -run 'TestE2ESabotage$$' -v ./test/e2e -update
+
+.PHONY: verification-load
+verification-load: ## SERVERS (500) servers verified every INTERVAL (10m), on a real API server with gates that are played: what the operator uses of a CPU, 0.2 at most
+	go test -count=1 -timeout 0 -run 'TestIntegrationVerificationLoad$$' -v ./test/load -servers $(or $(SERVERS),500) -namespaces 10 -interval $(or $(INTERVAL),10m) -most-cores 0.2
+
 .PHONY: verify
 verify: ## Generated files and docs up to date, format, vet, lint, licences, house rules
 	@go run ./hack/check verify

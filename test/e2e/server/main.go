@@ -38,7 +38,13 @@ func main() {
 	says := flag.String("echo-says", "says the same", "the description of the tool echo, which the tool become changes")
 	to := flag.String("forward", "", "pass connections on to this address, and do nothing else")
 	pipes := flag.Bool("stdio", false, "speak over standard input and output, and listen nowhere")
+	broken := flag.String("broken-gate", "", "stand at this address, too, as a gate with the control broken that --broken-file names")
+	brokenFile := flag.String("broken-file", "", "file with the id of a control")
+	expired := flag.String("expired", "", "folder with an expired certificate, for ENC-3")
 	flag.Parse()
+	if *broken != "" {
+		go func() { log.Fatal(brokenGate(*broken, *address, *brokenFile, *expired)) }()
+	}
 	if *to != "" {
 		log.Fatal(forward(*address, *to))
 	}

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"crypto/tls"
+	"fmt"
+	"log"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+	"github.com/bartizan-dev/bartizan/internal/probe/brokengate"
+)
+
+// brokenGate stands at an address where a gate should be, with the gate's configuration and certificate, and breaks the
+// control that is named in a file. What it lets in is logged.
+func brokenGate(address, upstream, file, expired string) error {
+	document, err := os.ReadFile(filepath.Join(gateconfig.Directory, gateconfig.ConfigFile))
+	if err != nil {
+		return err
+	}
+	config, err := gateconfig.Parse(document)
+	if err != nil {
+		return err
+	}
+	authority, err := gateconfig.Pool(config.Status.Authority)
+	if err != nil {
+		return err
+	}
+	pair := func(directory string) (tls.Certificate, error) {
+		return tls.LoadX509KeyPair(filepath.Join(directory, gateconfig.CertificateFile), filepath.Join(directory, gateconfig.PrivateKeyFile))
+	}
+	certificate, err := pair(gateconfig.Directory)
+	if err != nil {
+		return err
+	}
+	other, err := pair(expired)
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	gate := &brokengate.Gate{
+		Hosts: config.Endpoint.Hosts, Authority: authority, Upstream: "http://" + upstream + config.Upstream.Path,
+		Broken: func() string {
+			control, err := os.ReadFile(file)
+			if err != nil {
+				log.Printf("what is broken cannot be read: %v", err)
+			}
+			return strings.TrimSpace(string(control))
+		},
+		LetIn: func(body []byte) { fmt.Printf("let in: %q\n", body) },
+	}
+	return gate.Serve(listener, certificate, other)
+}
