@@ -47,7 +47,8 @@ func newRecorder(t *testing.T) *recorder {
 		r.bodies = append(r.bodies, string(body))
 		r.mutex.Unlock()
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, `{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"greet","inputSchema":{"type":"object"}}]}}`)
+		// Servers repeat what they do not know.
+		_, _ = fmt.Fprintf(w, `{"jsonrpc":"2.0","id":1,"result":{"unknown":%q,"tools":[{"name":"greet","inputSchema":{"type":"object"}}]}}`, body)
 	}))
 	t.Cleanup(r.Close)
 	return r
