@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -177,7 +178,7 @@ func rotates(t *testing.T, program *exec.Cmd, name string) {
 		}
 	})
 	s.until("the client is served", func(r audit.Record) bool { return r.Method == "tools/call" })
-	for range 3 {
+	for round := range 3 {
 		// A new key: the gate accepts both, the client gets the new one, and the old one goes when it is out of use.
 		text, added := gatetest.NewKey(t, time.Now().Add(time.Hour))
 		s.config.Clients[0].Keys = append(s.config.Clients[0].Keys, added)
@@ -192,7 +193,7 @@ func rotates(t *testing.T, program *exec.Cmd, name string) {
 		s.renew()
 		s.until("the new certificate is used", func(r audit.Record) bool { return r.CertificateSerial != before })
 		// A new authority of the server's: both are trusted, then the gate shows a certificate of the new one, then only that is.
-		next := gatetest.NewAuthority(t, "serving")
+		next := gatetest.NewAuthority(t, fmt.Sprintf("serving %d", 2+round)) // A generation has a name of its own, which the gate knows.
 		s.mounted["ca.crt"] = serving.PEM + next.PEM
 		s.renew() // shows that the client has read the files
 		before = s.last().CertificateSerial
