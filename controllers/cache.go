@@ -13,6 +13,7 @@ import (
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/controllers/internal/apply"
+	"github.com/bartizan-dev/bartizan/controllers/internal/floor"
 )
 
 // Where the Kubernetes API and cluster DNS answer, outside the namespaces that are looked after.
@@ -46,7 +47,10 @@ func CacheOptions(operatorNamespace string, watchNamespaces []string) cache.Opti
 	}
 	definitions := &metav1.PartialObjectMetadata{}
 	definitions.SetGroupVersionKind(definitionKind)
+	all := cache.ByObject{Label: labels.Everything()} // of the cluster
 	options.ByObject = map[client.Object]cache.ByObject{
+		&v1alpha1.MCPSecurityProfile{}: all,
+		floor.Namespace(""):            all,
 		&v1alpha1.MCPServer{}:         ours,
 		&v1alpha1.MCPClient{}:         ours,
 		&v1alpha1.MCPAccessPolicy{}:   ours,

@@ -34,6 +34,7 @@ import (
 	"github.com/bartizan-dev/bartizan/controllers/issuers"
 	"github.com/bartizan-dev/bartizan/controllers/mcpclient"
 	"github.com/bartizan-dev/bartizan/controllers/mcpserver"
+	"github.com/bartizan-dev/bartizan/controllers/profile"
 	"github.com/bartizan-dev/bartizan/controllers/verification"
 	"github.com/bartizan-dev/bartizan/internal/rollover"
 )
@@ -258,6 +259,12 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 			return (&accesspolicy.Reconciler{
 				Client: mgr.GetClient(), Recorder: mgr.GetEventRecorder("mcpaccesspolicy"), WatchNamespaces: o.WatchNamespaces, Clock: o.Now,
 			}).SetupWithManager(ctx, mgr)
+		}},
+		{"MCPSecurityProfile", func() error {
+			if len(o.WatchNamespaces) > 0 {
+				return nil // it would tell of its own namespaces only, and another operator of others
+			}
+			return (&profile.Reconciler{Client: mgr.GetClient(), Recorder: mgr.GetEventRecorder("mcpsecurityprofile"), Now: o.Now}).SetupWithManager(ctx, mgr)
 		}},
 	} {
 		if err := c.setup(); err != nil {

@@ -22,6 +22,7 @@ var schemeBuilder = runtime.NewSchemeBuilder(func(scheme *runtime.Scheme) error 
 		&MCPServer{}, &MCPServerList{},
 		&MCPClient{}, &MCPClientList{},
 		&MCPAccessPolicy{}, &MCPAccessPolicyList{},
+		&MCPSecurityProfile{}, &MCPSecurityProfileList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil

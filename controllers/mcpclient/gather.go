@@ -14,7 +14,9 @@ import (
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/controllers/internal/access"
+	"github.com/bartizan-dev/bartizan/controllers/internal/floor"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
+	"github.com/bartizan-dev/bartizan/internal/profile"
 )
 
 // input is everything that one reconcile looks at.
@@ -26,6 +28,8 @@ type input struct {
 	// lingering is what is kept, although no server of the namespace grants the client anything at the moment: the credentials
 	// as the status records them, by the namespace of the servers.
 	lingering map[string]v1alpha1.ClientCredential
+	// floor is what the security profiles of the client's namespace ask for.
+	floor profile.Floor
 	// next is when the grants change by the clock alone; zero when they do not.
 	next time.Time
 	now  time.Time
@@ -63,6 +67,10 @@ func (r *Reconciler) gather(ctx context.Context, c *v1alpha1.MCPClient) (*input,
 		}
 		policies = append(policies, list.Items...)
 	}
+	var err error
+	if in.floor, err = floor.Of(ctx, r.Client, c.Namespace); err != nil {
+		return nil, err
+	}
 	in.grants, in.next = access.Granted(c, servers, policies, in.now)
 	for _, g := range in.grants {
 		if g.State != v1alpha1.ServerGranted {
@@ -72,10 +80,28 @@ func (r *Reconciler) gather(ctx context.Context, c *v1alpha1.MCPClient) (*input,
 		if err != nil {
 			return nil, err
 		}
+		if may, err := r.mayHave(ctx, in, g.Namespace); err != nil || !may {
+			if err != nil {
+				return nil, err
+			}
+			continue
+		}
 		in.granted[g.Namespace] = append(in.granted[g.Namespace], server{Name: g.Name, URL: manifests.URL(g.Server), CABundle: bundle})
 	}
 	in.linger()
 	return in, nil
+}
+
+// mayHave says whether the client may have credentials for the servers of a namespace. One that is below a security profile keeps
+// those that it has, which go on being rotated, and gets no others.
+func (r *Reconciler) mayHave(ctx context.Context, in *input, servers string) (bool, error) {
+	if len(in.floor.Client(in.client)) == 0 ||
+		slices.ContainsFunc(in.client.Status.Credentials, func(c v1alpha1.ClientCredential) bool { return c.Namespace == servers }) {
+		return true, nil
+	}
+	secret := corev1.Secret{}
+	err := r.Client.Get(ctx, client.ObjectKey{Namespace: in.client.Namespace, Name: SecretName(in.client.Name, servers)}, &secret)
+	return err == nil && ownedBy(&secret, in.client), client.IgnoreNotFound(err)
 }
 
 // lingers is how long credentials are kept after the last grant for them: a policy or a server that is made anew shall not cost

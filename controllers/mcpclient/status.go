@@ -39,6 +39,7 @@ const (
 	reasonCABundleMissing    = "ServerCABundleMissing"
 	reasonInsufficient       = "CredentialsInsufficient"
 	reasonStoreUnused        = "StoreUnused"
+	reasonBelowProfile       = "BelowSecurityProfile"
 )
 
 // trouble is why the client is not ready. Lasting trouble needs somebody to change something.
@@ -125,6 +126,9 @@ func summarise(in *input, all []*credential) []metav1.Condition {
 	}
 	if _, err := selector(in.client); err != nil {
 		issuing = append([]trouble{{reasonSelectorInvalid, fmt.Sprintf("spec.podSelector: %v; the network stays closed for the client's pods until it is mended", err), true}}, issuing...)
+	}
+	for _, v := range in.floor.Client(in.client) {
+		issuing = append([]trouble{{reasonBelowProfile, v.Message, true}}, issuing...)
 	}
 	issuing = append(issuing, insufficient(in)...)
 	issuing = append(issuing, unusedStores(in.client)...)

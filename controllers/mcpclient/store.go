@@ -84,7 +84,7 @@ func (r *Reconciler) stores(ctx context.Context, in *input, cred *credential, li
 // storeProblem is what is wrong before any store is asked; nil when nothing is.
 func (r *Reconciler) storeProblem(in *input, field, api, name string, ref v1alpha1.SecretStoreRef) *trouble {
 	switch {
-	case ref.Kind == v1alpha1.SecretStoreCluster:
+	case ref.Kind == v1alpha1.SecretStoreCluster && !in.floor.ClusterStore(ref.Name):
 		return &trouble{reasonClusterStore, fmt.Sprintf("%s.storeRef.kind: ClusterSecretStore is cluster-scoped, and no security profile allows it here; use a SecretStore of namespace %s",
 			field, in.client.Namespace), true}
 	case !r.APIs.Served(api):

@@ -27,6 +27,7 @@ import (
 	"github.com/bartizan-dev/bartizan/controllers/internal/access"
 	"github.com/bartizan-dev/bartizan/controllers/internal/apply"
 	"github.com/bartizan-dev/bartizan/controllers/internal/collect"
+	"github.com/bartizan-dev/bartizan/controllers/internal/floor"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
 )
 
@@ -57,6 +58,8 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		Watches(&v1alpha1.MCPServer{}, handler.EnqueueRequestsFromMapFunc(r.namingServer), builder.WithPredicates(predicate.Funcs{UpdateFunc: serverMatters})).
 		Watches(&v1alpha1.MCPAccessPolicy{}, handler.EnqueueRequestsFromMapFunc(namedByPolicy), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(r.namingServerOf)).
+		Watches(&v1alpha1.MCPSecurityProfile{}, handler.EnqueueRequestsFromMapFunc(r.everyClient), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		WatchesMetadata(floor.Namespace(""), handler.EnqueueRequestsFromMapFunc(r.inNamespace), builder.WithPredicates(floor.LabelsChanged())).
 		Watches(&corev1.Secret{}, toClient, builder.WithPredicates(ours)).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(authorities)).
 		WatchesRawSource(source.Channel(wake, handler.EnqueueRequestsFromMapFunc(r.everyClient))).
@@ -164,6 +167,15 @@ func namedByPolicy(_ context.Context, object client.Object) []reconcile.Request 
 func (r *Reconciler) ofNamespace(ctx context.Context, object client.Object) []reconcile.Request {
 	list := v1alpha1.MCPClientList{}
 	if err := r.Client.List(ctx, &list, client.InNamespace(object.GetNamespace())); err != nil {
+		return nil
+	}
+	return requests(&list)
+}
+
+// inNamespace asks for the clients of a namespace.
+func (r *Reconciler) inNamespace(ctx context.Context, namespace client.Object) []reconcile.Request {
+	list := v1alpha1.MCPClientList{}
+	if err := r.Client.List(ctx, &list, client.InNamespace(namespace.GetName())); err != nil {
 		return nil
 	}
 	return requests(&list)

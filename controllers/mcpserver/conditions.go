@@ -46,6 +46,7 @@ const (
 	reasonRightsNotGrantable   = "RightsNotGrantable"
 	reasonConsentMissing       = "ServiceAccountNotConsenting"
 	reasonAccountNotFound      = "ServiceAccountNotFound"
+	reasonBelowProfile         = "BelowSecurityProfile"
 	reasonApplyFailed          = "ApplyFailed"
 	reasonKeysKnown            = "KeysKnown"
 	reasonFetchingKeys         = "FetchingKeys"

@@ -18,9 +18,11 @@ import (
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/controllers/authority"
 	"github.com/bartizan-dev/bartizan/controllers/internal/access"
+	"github.com/bartizan-dev/bartizan/controllers/internal/floor"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
 	"github.com/bartizan-dev/bartizan/internal/clientid"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+	"github.com/bartizan-dev/bartizan/internal/profile"
 )
 
 // observed is all that a reconcile knows. It is read once, at its beginning; a nil object does not exist.
@@ -29,6 +31,8 @@ type observed struct {
 	now    time.Time
 	// certManager and externalSecrets say whether the cluster serves those APIs.
 	certManager, externalSecrets bool
+	// floor is what the security profiles of the namespace ask for.
+	floor profile.Floor
 	// who is who may use the server.
 	who access.Result
 	// status says who may read the gates' status ports.
@@ -79,13 +83,19 @@ func (r *Reconciler) gather(ctx context.Context, server *v1alpha1.MCPServer) (*o
 		externalSecrets: r.APIs.Served(externalsecrets.SchemeGroupVersion.Group),
 	}
 	for _, step := range []func(context.Context, *observed) error{
-		r.gatherAccess, r.gatherCertificate, r.gatherSecrets, r.gatherWorkload, r.gatherTokens, r.gatherSurroundings, r.gatherAddresses,
+		r.gatherFloor, r.gatherAccess, r.gatherCertificate, r.gatherSecrets, r.gatherWorkload, r.gatherTokens, r.gatherSurroundings, r.gatherAddresses,
 	} {
 		if err := step(ctx, o); err != nil {
 			return nil, err
 		}
 	}
 	return o, nil
+}
+
+func (r *Reconciler) gatherFloor(ctx context.Context, o *observed) error {
+	var err error
+	o.floor, err = floor.Of(ctx, r.Client, o.server.Namespace)
+	return err
 }
 
 func (r *Reconciler) gatherAccess(ctx context.Context, o *observed) error {

@@ -54,14 +54,53 @@ func newPlan(o *observed, s Settings) (plan, error) {
 			p.SecretHashes[g.spec.Name] = manifests.SecretHash(g.spec, g.secret)
 		}
 	}
-	problems := append(manifests.Validate(o.server, s.Options), consent(o)...)
-	if len(problems) == 0 {
+	p.Options.Profiled = o.floor.Any()
+	problems := append(manifests.Validate(o.server, p.Options), consent(o)...)
+	below := below(o)
+	if len(problems)+len(below) == 0 {
 		made, err := build(o, p)
 		if !errors.As(err, &problems) {
 			return made, err
 		}
 	}
-	return restricted(o, p, problems)
+	made, err := restricted(o, p, append(below, problems...))
+	if err != nil || len(problems) > 0 {
+		return made, err
+	}
+	return made, renewed(o, p, &made)
+}
+
+// below is what of the server is below the security profiles of its namespace.
+func below(o *observed) manifests.Problems {
+	var problems manifests.Problems
+	for _, v := range o.floor.Server(o.server) {
+		problems = append(problems, manifests.Problem{Reason: reasonBelowProfile, Message: v.Message})
+	}
+	return problems
+}
+
+// renewed has the certificate of a server that is below a profile go on: it may last for months, and authorities are replaced. The
+// issuer that a spec brings may be what is below.
+func renewed(o *observed, p manifests.Params, made *plan) error {
+	if !o.certManager || ownIssuer(o.server) || o.certificate == nil || !ours(o, o.certificate) {
+		return nil
+	}
+	certificate, bundle, err := manifests.Certificates(p)
+	if err != nil {
+		return err
+	}
+	made.tightening = append(made.tightening, certificate)
+	if bundle != nil {
+		made.tightening = append(made.tightening, bundle)
+	}
+	return nil
+}
+
+// forbidden are the tools that nobody may call: by the server, and by the profiles of its namespace.
+func forbidden(o *observed) []string {
+	all := append(manifests.Forbidden(o.server), o.floor.ForbiddenTools()...)
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // keptFromCallers says whether callers are kept from a server on which attacks succeeded.
@@ -76,6 +115,7 @@ func build(o *observed, p manifests.Params) (plan, error) {
 	if err != nil {
 		return plan{}, err
 	}
+	config.Policy.Forbidden = forbidden(o)
 	if p.Gate, err = manifests.Seal(config); err != nil {
 		return plan{}, err
 	}
@@ -128,8 +168,11 @@ func build(o *observed, p manifests.Params) (plan, error) {
 // restricted plans for a spec with problems: what runs stays as it is and loses what it should not have any more.
 func restricted(o *observed, p manifests.Params, problems manifests.Problems) (plan, error) {
 	made := plan{problems: problems, replicas: 1}
-	if suspended(o.server) {
+	switch {
+	case suspended(o.server):
 		made.replicas = 0
+	case o.server.Spec.Replicas != nil:
+		made.replicas = *o.server.Spec.Replicas
 	}
 	if o.networkPolicy != nil && ours(o, o.networkPolicy) {
 		// A spec whose network part cannot be built closes nothing.
@@ -145,7 +188,7 @@ func restricted(o *observed, p manifests.Params, problems manifests.Problems) (p
 		current, err := gateconfig.Parse(o.gateSecret.Data[gateconfig.ConfigFile])
 		if err == nil {
 			next := gateconfig.Config{Clients: o.who.Clients, Policy: o.who.Policy, Authorities: o.who.Authorities, Status: o.status, Tools: manifests.Tools(o.server)}
-			if forbidden := manifests.Forbidden(o.server); valid(forbidden) {
+			if forbidden := forbidden(o); valid(forbidden) {
 				next.Policy.Forbidden = forbidden
 			}
 			if p.Gate, err = manifests.Seal(manifests.Restrict(current, next)); err != nil {

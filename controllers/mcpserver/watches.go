@@ -30,6 +30,7 @@ import (
 	"github.com/bartizan-dev/bartizan/controllers/internal/access"
 	"github.com/bartizan-dev/bartizan/controllers/internal/apply"
 	"github.com/bartizan-dev/bartizan/controllers/internal/collect"
+	"github.com/bartizan-dev/bartizan/controllers/internal/floor"
 	"github.com/bartizan-dev/bartizan/controllers/internal/isolation"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
 	"github.com/bartizan-dev/bartizan/controllers/issuers"
@@ -85,6 +86,8 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		Watches(&discoveryv1.EndpointSlice{}, mapped(r.everyServer), builder.WithPredicates(addressesChanged())).
 		Watches(&v1alpha1.MCPAccessPolicy{}, mapped(r.byPolicy), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.MCPClient{}, mapped(byClient), builder.WithPredicates(accessChanged())).
+		Watches(&v1alpha1.MCPSecurityProfile{}, mapped(r.everyServer), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		WatchesMetadata(floor.Namespace(""), mapped(r.byNamespace), builder.WithPredicates(floor.LabelsChanged())).
 		WatchesRawSource(source.Channel(r.all, mapped(r.everyServer))).
 		WatchesRawSource(source.Channel(r.next, &handler.EnqueueRequestForObject{})).
 		WatchesRawSource(source.Channel(r.keyed, &handler.EnqueueRequestForObject{})).
@@ -220,6 +223,11 @@ func (r *Reconciler) servers(ctx context.Context, namespace string, pick func(*v
 
 func (r *Reconciler) everyServer(ctx context.Context, _ client.Object) []reconcile.Request {
 	return r.servers(ctx, "", func(*v1alpha1.MCPServer) bool { return true })
+}
+
+// byNamespace asks for the servers of a namespace.
+func (r *Reconciler) byNamespace(ctx context.Context, object client.Object) []reconcile.Request {
+	return r.servers(ctx, object.GetName(), func(*v1alpha1.MCPServer) bool { return true })
 }
 
 func (r *Reconciler) byPolicy(ctx context.Context, object client.Object) []reconcile.Request {

@@ -30,6 +30,7 @@ func snapshot(o *observed, last *run, settings Settings) *posture.Snapshot {
 	s.Authority = o.authorityFact()
 	s.NetworkOpenings = posture.See(o.openings(), "NetworkPolicies of the namespace", o.now)
 	s.Detours = posture.See(o.detours(), "Services of the namespace, pods", o.now)
+	o.floorFacts(s)
 	o.podFacts(s, settings)
 	o.inventoryFacts(s, last)
 	o.alertFacts(s, settings)
@@ -117,6 +118,7 @@ func (o *observed) clientFacts() []posture.Client {
 				fact.MaximumAge = d
 			}
 		}
+		fact.MaximumAge = o.maximumAge(fact.MaximumAge)
 		for _, credential := range c.Status.Credentials {
 			if credential.Namespace != o.server.Namespace {
 				continue

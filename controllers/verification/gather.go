@@ -15,10 +15,12 @@ import (
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/controllers/internal/access"
+	"github.com/bartizan-dev/bartizan/controllers/internal/floor"
 	"github.com/bartizan-dev/bartizan/controllers/internal/isolation"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
 	"github.com/bartizan-dev/bartizan/internal/inventory"
 	"github.com/bartizan-dev/bartizan/internal/posture"
+	"github.com/bartizan-dev/bartizan/internal/profile"
 )
 
 // observed is what the caches show of a server. It is read once, at the beginning.
@@ -26,6 +28,8 @@ type observed struct {
 	server *v1alpha1.MCPServer
 	now    time.Time
 	who    access.Result
+	// floor is what the security profiles of the namespace ask for.
+	floor profile.Floor
 	// clients are all that name the server, by "<namespace>/<name>".
 	clients     map[string]*v1alpha1.MCPClient
 	pods        []corev1.Pod
@@ -99,6 +103,9 @@ func (r *Reconciler) gather(ctx context.Context, server *v1alpha1.MCPServer) (*o
 		o.unmanaged = new(r.Unmanaged(server.Namespace))
 	}
 	var err error
+	if o.floor, err = floor.Of(ctx, r.Client, server.Namespace); err != nil {
+		return nil, err
+	}
 	if o.alerts, err = r.alerts(ctx); err != nil {
 		return nil, err
 	}

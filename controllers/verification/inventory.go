@@ -27,7 +27,7 @@ func (o *observed) inventoryFacts(s *posture.Snapshot, last *run) {
 		}
 	}
 	source := "ConfigMap " + inventory.ConfigMapName(o.server.Name)
-	forbidden, err := policy.Forbid(manifests.Forbidden(o.server))
+	forbidden, err := policy.Forbid(o.forbidden())
 	if err != nil {
 		return
 	}

@@ -62,6 +62,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		Watches(&corev1.Service{}, mapped(r.ofNamespace), builder.WithPredicates(serviceChanged())).
 		Watches(&v1alpha1.MCPAccessPolicy{}, mapped(r.ofNamespace), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.MCPClient{}, mapped(byClient)).
+		Watches(&v1alpha1.MCPSecurityProfile{}, mapped(r.everyServer), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency}).
 		Complete(r)
 }
@@ -104,6 +105,19 @@ func byClient(_ context.Context, object client.Object) []reconcile.Request {
 	var requests []reconcile.Request
 	for _, server := range object.(*v1alpha1.MCPClient).Spec.Servers {
 		requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: server.Namespace, Name: server.Name}})
+	}
+	return requests
+}
+
+// everyServer asks for all: a profile may have begun or ended to select any.
+func (r *Reconciler) everyServer(ctx context.Context, _ client.Object) []reconcile.Request {
+	servers := &v1alpha1.MCPServerList{}
+	if err := r.Client.List(ctx, servers, client.UnsafeDisableDeepCopy); err != nil {
+		return nil
+	}
+	var requests []reconcile.Request
+	for i := range servers.Items {
+		requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&servers.Items[i])})
 	}
 	return requests
 }

@@ -1,5 +1,5 @@
-// Command chart writes what the Helm chart has from elsewhere: the CustomResourceDefinitions, roles, alert rules and dashboard of
-// config/, and a README made of the comments in values.yaml. "make generate" runs it, so that nothing of it drifts.
+// Command chart writes what the Helm chart has from elsewhere: the CustomResourceDefinitions, admission policies, roles, alert
+// rules and dashboard of config/, and a README made of the comments in values.yaml. "make generate" runs it, so that nothing of it drifts.
 package main
 
 import (
@@ -36,6 +36,17 @@ func run(root string) error {
 	}
 	for _, name := range []string{"prometheusrule.yaml", "bartizan.json"} {
 		sources[filepath.Join("monitoring", name)] = filepath.Join("config/monitoring", name)
+	}
+	policies, err := filepath.Glob(filepath.Join(root, "config/admission/profile-*.yaml"))
+	if err != nil {
+		return err
+	}
+	if len(policies) == 0 {
+		return fmt.Errorf("config/admission has no policy")
+	}
+	for _, policy := range policies {
+		name := filepath.Base(policy)
+		sources[filepath.Join("admission", name)] = filepath.Join("config/admission", name)
 	}
 	definitions, err := filepath.Glob(filepath.Join(root, "config/crd/bases/*.yaml"))
 	if err != nil {

@@ -31,6 +31,18 @@ var resources = map[string]string{
 	"MCPServer":       "mcpservers",
 	"MCPClient":       "mcpclients",
 	"MCPAccessPolicy": "mcpaccesspolicies",
+	clusterScoped:     "mcpsecurityprofiles",
+}
+
+// clusterScoped is the kind that is in no namespace.
+const clusterScoped = "MCPSecurityProfile"
+
+// of is where objects of a kind are: those of a namespace, but for the kind that is in none.
+func of(client dynamic.Interface, kind, namespace string) dynamic.ResourceInterface {
+	if kind == clusterScoped {
+		return client.Resource(resource(kind))
+	}
+	return client.Resource(resource(kind)).Namespace(namespace)
 }
 
 const samples = "../../config/samples"
@@ -119,8 +131,10 @@ func merge(into, changes map[string]any) {
 func try(ctx context.Context, t testing.TB, client dynamic.Interface, object *unstructured.Unstructured) (stored *unstructured.Unstructured, causes []string) {
 	t.Helper()
 	object = object.DeepCopy()
-	object.SetNamespace(metav1.NamespaceDefault)
-	stored, err := client.Resource(resource(object.GetKind())).Namespace(metav1.NamespaceDefault).Create(ctx, object,
+	if object.GetKind() != clusterScoped {
+		object.SetNamespace(metav1.NamespaceDefault)
+	}
+	stored, err := of(client, object.GetKind(), metav1.NamespaceDefault).Create(ctx, object,
 		metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}, FieldValidation: metav1.FieldValidationStrict})
 	if err == nil {
 		return stored, nil

@@ -265,6 +265,23 @@ var rules = []struct {
 		`<nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation`,
 		`spec.rules[0].subjects[0].type: Unsupported value: "Group": supported values: "MCPClient", "ServiceAccount", "Claims"`,
 	}},
+	{"selector with values for nothing", "profile", `spec: {namespaceSelector: {matchExpressions: [{key: a, operator: Exists, values: [b]}]}}`, []string{
+		`spec.namespaceSelector.matchExpressions[0]: Invalid value: values are for operator In and NotIn, which need them`,
+	}},
+	{"selector without values", "profile", `spec: {namespaceSelector: {matchExpressions: [{key: a, operator: NotIn}]}}`, []string{
+		`spec.namespaceSelector.matchExpressions[0]: Invalid value: values are for operator In and NotIn, which need them`,
+	}},
+	{"age of keys without a unit", "profile", `spec: {authentication: {maximumKeyAge: "720"}}`, []string{
+		`spec.authentication.maximumKeyAge: Invalid value: "720": authentication.maximumKeyAge must be between 10m and 8760h, in h, m and s`,
+	}},
+	{"profile without a selector", "profile", `spec: {namespaceSelector: null}`, []string{
+		`spec.namespaceSelector: Required value`,
+		`<nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation`,
+	}},
+	{"attestation of what can be seen", "profile", `spec: {attestations: [{control: ENC-1, owner: a, evidence: b, notAfter: "2030-01-01T00:00:00Z"}]}`, []string{
+		`<nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation`,
+		`spec.attestations[0].control: Unsupported value: "ENC-1": supported values: "ENC-8", "ENC-9"`,
+	}},
 	{"tool twice", "policy", `spec: {rules: [{subjects: [{type: MCPClient, mcpClient: {namespace: a, name: b}}], tools: [a, a]}]}`, []string{
 		`spec.rules[0].tools[1]: Duplicate value: "a"`,
 	}},
@@ -276,6 +293,8 @@ func TestIntegrationRulesAreEnforced(t *testing.T) {
 		"server": read(t, samples+"/mcpserver.yaml")[0],
 		"client": read(t, samples+"/mcpclient.yaml")[0],
 		"policy": read(t, samples+"/mcpaccesspolicy.yaml")[0],
+
+		"profile": read(t, samples+"/mcpsecurityprofile.yaml")[0],
 	}
 	for _, test := range rules {
 		t.Run(test.name, func(t *testing.T) {

@@ -74,6 +74,11 @@ func TestIntegrationDefaults(t *testing.T) {
 			`{"servers": {"selector": {}}, "rules": [{"subjects": [{"type": "MCPClient", "mcpClient": {"namespace": "a", "name": "b"}}], "tools": ["a"]}]}`,
 			`{"servers": {"selector": {}}, "rules": [{"subjects": [{"type": "MCPClient", "mcpClient": {"namespace": "a", "name": "b"}}], "tools": ["a"]}]}`,
 		},
+		{
+			"profile", clusterScoped,
+			`{"namespaceSelector": {}, "clusterScoped": {"issuers": [{"name": "corp"}]}}`,
+			`{"namespaceSelector": {}, "enforcement": "Enforce", "clusterScoped": {"issuers": [{"group": "cert-manager.io", "kind": "ClusterIssuer", "name": "corp"}]}}`,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			object := &unstructured.Unstructured{Object: map[string]any{

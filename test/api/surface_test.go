@@ -1,7 +1,9 @@
 package api_test
 
 import (
+	"context"
 	"fmt"
+	"path"
 	"slices"
 	"testing"
 
@@ -37,6 +39,9 @@ func TestIntegrationNamesOfTheKinds(t *testing.T) {
 		"mcpclients/status":        {Namespaced: true},
 		"mcpaccesspolicies":        {[]string{"mcpap"}, []string{"mcp"}, true},
 		"mcpaccesspolicies/status": {Namespaced: true},
+
+		"mcpsecurityprofiles":        {[]string{"mcpsp"}, []string{"mcp"}, false},
+		"mcpsecurityprofiles/status": {},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the resources (-want +got):\n%s", diff)
@@ -47,13 +52,20 @@ func TestIntegrationNamesOfTheKinds(t *testing.T) {
 func created(t *testing.T, config *rest.Config, file, status string) (dynamic.ResourceInterface, *unstructured.Unstructured) {
 	t.Helper()
 	sample := read(t, samples+"/"+file)[0]
-	resource := dynamic.NewForConfigOrDie(config).Resource(resource(sample.GetKind())).Namespace(controlplane.Namespace(t, config, "api"))
+	resource := of(dynamic.NewForConfigOrDie(config), sample.GetKind(), controlplane.Namespace(t, config, "api"))
 	// A status that comes with the object must not be kept: it is the operator's to write. Until it does, the status is of no generation of the
 	// spec: to tools that read kstatus an object without any status would be done.
 	sample.Object["status"] = object(t, status)
 	stored, err := resource.Create(t.Context(), sample, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if sample.GetKind() == clusterScoped {
+		t.Cleanup(func() {
+			if err := resource.Delete(context.Background(), sample.GetName(), metav1.DeleteOptions{}); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 	if diff := cmp.Diff(map[string]any{"observedGeneration": int64(-1)}, stored.Object["status"]); diff != "" {
 		t.Errorf("the status after create (-want +got):\n%s", diff)
@@ -99,12 +111,21 @@ func TestIntegrationColumns(t *testing.T) {
 			`{"conditions": [` + ready + `], "matchedServers": 1}`,
 			[]string{"Name=agents", "Ready=False", "Reason=ImageNotPinned", "Servers=1", "Age", "wide Message=spec.image has no digest"},
 		},
+		{
+			"mcpsecurityprofile.yaml",
+			`{"namespaces": 3, "servers": 5, "clients": 7, "below": 2}`,
+			[]string{"Name=everything", "Enforcement=DryRun", "Namespaces=3", "Servers=5", "Clients=7", "Below=2", "Age"},
+		},
 	} {
 		t.Run(test.file, func(t *testing.T) {
 			_, stored := created(t, config, test.file, test.status)
+			at := path.Join("/apis/bartizan.dev/v1alpha1/namespaces", stored.GetNamespace(), resources[stored.GetKind()])
+			if stored.GetKind() == clusterScoped {
+				at = path.Join("/apis/bartizan.dev/v1alpha1", resources[clusterScoped])
+			}
 			var table metav1.Table
 			err := kubernetes.NewForConfigOrDie(config).Discovery().RESTClient().Get().
-				AbsPath("/apis/bartizan.dev/v1alpha1/namespaces", stored.GetNamespace(), resources[stored.GetKind()]).
+				AbsPath(at).
 				SetHeader("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io").
 				Do(t.Context()).Into(&table)
 			if err != nil {

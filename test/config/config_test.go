@@ -203,6 +203,12 @@ func TestIntegrationOverlaysApply(t *testing.T) {
 			if !allowed(t, clients, "", "list", "apiextensions.k8s.io", "customresourcedefinitions") {
 				t.Error("the operator may not list CustomResourceDefinitions")
 			}
+			if !allowed(t, clients, "", "list", "", "namespaces") || !allowed(t, clients, "", "watch", "bartizan.dev", "mcpsecurityprofiles") {
+				t.Error("the operator may not read namespaces and MCPSecurityProfiles")
+			}
+			if name := "team-a"; allowed(t, clients, name, "create", "", "namespaces") || allowed(t, clients, name, "update", "bartizan.dev", "mcpsecurityprofiles") {
+				t.Error("the operator may write namespaces or MCPSecurityProfiles")
+			}
 			admitted(t, clients, objects)
 		})
 	}
@@ -215,7 +221,7 @@ func TestIntegrationSamplesApply(t *testing.T) {
 		"samples/gitops/servers"} {
 		objects := render(t, overlay)
 		for _, object := range objects {
-			if object.GetNamespace() == "" && object.GetKind() != "Namespace" {
+			if object.GetNamespace() == "" && object.GetKind() != "Namespace" && object.GetKind() != "MCPSecurityProfile" {
 				object.SetNamespace(metav1.NamespaceDefault)
 			}
 		}

@@ -18,8 +18,12 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 	// Group=bartizan.dev, Version=v1alpha1
 	case v1alpha1.SchemeGroupVersion.WithKind("AccessRule"):
 		return &apiv1alpha1.AccessRuleApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("AllowedTokenIssuer"):
+		return &apiv1alpha1.AllowedTokenIssuerApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("APIKeys"):
 		return &apiv1alpha1.APIKeysApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Attestation"):
+		return &apiv1alpha1.AttestationApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Audit"):
 		return &apiv1alpha1.AuditApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Authentication"):
@@ -54,6 +58,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ClientRateApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ClientServerStatus"):
 		return &apiv1alpha1.ClientServerStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ClusterIssuerRef"):
+		return &apiv1alpha1.ClusterIssuerRefApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ConfigMapKeyRef"):
 		return &apiv1alpha1.ConfigMapKeyRefApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ConfigMapVolume"):
@@ -70,6 +76,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ExemptionApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("FailingControl"):
 		return &apiv1alpha1.FailingControlApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ForbiddenRights"):
+		return &apiv1alpha1.ForbiddenRightsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("GateStatus"):
 		return &apiv1alpha1.GateStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("IssuerRef"):
@@ -96,12 +104,22 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.MCPClientStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MCPClientSubject"):
 		return &apiv1alpha1.MCPClientSubjectApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("MCPSecurityProfile"):
+		return &apiv1alpha1.MCPSecurityProfileApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("MCPSecurityProfileSpec"):
+		return &apiv1alpha1.MCPSecurityProfileSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("MCPSecurityProfileStatus"):
+		return &apiv1alpha1.MCPSecurityProfileStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MCPServer"):
 		return &apiv1alpha1.MCPServerApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MCPServerSpec"):
 		return &apiv1alpha1.MCPServerSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MCPServerStatus"):
 		return &apiv1alpha1.MCPServerStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("NamespaceRequirement"):
+		return &apiv1alpha1.NamespaceRequirementApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("NamespaceSelector"):
+		return &apiv1alpha1.NamespaceSelectorApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Network"):
 		return &apiv1alpha1.NetworkApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NetworkEgress"):
@@ -120,6 +138,22 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.PostureStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Probes"):
 		return &apiv1alpha1.ProbesApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ProfileAuthentication"):
+		return &apiv1alpha1.ProfileAuthenticationApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ProfileClusterScoped"):
+		return &apiv1alpha1.ProfileClusterScopedApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ProfileImages"):
+		return &apiv1alpha1.ProfileImagesApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ProfileKubernetesAccess"):
+		return &apiv1alpha1.ProfileKubernetesAccessApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ProfileNetwork"):
+		return &apiv1alpha1.ProfileNetworkApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ProfileTools"):
+		return &apiv1alpha1.ProfileToolsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ProfileViolation"):
+		return &apiv1alpha1.ProfileViolationApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Protection"):
+		return &apiv1alpha1.ProtectionApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RemoteRef"):
 		return &apiv1alpha1.RemoteRefApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RotationSchedule"):

@@ -1,6 +1,9 @@
 {{- /* Resources that are in no namespace: a Role cannot give them. A test compares this with a real API server. */ -}}
 {{- define "bartizan.clusterResources" -}}
 - apiextensions.k8s.io/customresourcedefinitions
+- /namespaces
+- bartizan.dev/mcpsecurityprofiles
+- bartizan.dev/mcpsecurityprofiles/status
 {{- end -}}
 
 {{- /*
@@ -15,7 +18,9 @@ cluster (what no Role can give) or namespace (what a Role can give).
 {{- $resources := list -}}
 {{- range $resource := $rule.resources -}}
 {{- $ofCluster := has (printf "%s/%s" $group $resource) $clusterResources -}}
-{{- if or (eq $.scope "all") (eq $ofCluster (eq $.scope "cluster")) -}}
+{{- /* An operator of some namespaces does not write the statuses of what is of all. */ -}}
+{{- $unused := and (eq $.scope "cluster") (hasSuffix "/status" $resource) -}}
+{{- if and (not $unused) (or (eq $.scope "all") (eq $ofCluster (eq $.scope "cluster"))) -}}
 {{- $resources = append $resources $resource -}}
 {{- end -}}
 {{- end -}}

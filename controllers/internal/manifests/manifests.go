@@ -85,6 +85,13 @@ type Children struct {
 	DisruptionBudget *policyv1.PodDisruptionBudgetApplyConfiguration
 }
 
+// Certificates is what a server that must not change otherwise still gets: its serving certificate, of whichever authority is in force
+// now, and what vouches for it.
+func Certificates(p Params) (*certmanagerv1.CertificateApplyConfiguration, *corev1.ConfigMapApplyConfiguration, error) {
+	certificate, err := certificate(p)
+	return certificate, caBundle(p), err
+}
+
 // Build builds the children. It refuses a server in which Validate finds a problem; the error is then Problems.
 func Build(p Params) (Children, error) {
 	if problems := Validate(p.Server, p.Options); len(problems) > 0 {

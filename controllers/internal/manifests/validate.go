@@ -31,6 +31,8 @@ type Options struct {
 	GrantableRules []rbac.PolicyRule
 	// Issuers are further kinds of namespaced issuers that may issue serving certificates, beside cert-manager's Issuer.
 	Issuers []schema.GroupKind
+	// Profiled says that security profiles judge which cluster-scoped stores and issuers may be named. Otherwise none may.
+	Profiled bool
 }
 
 // Validate finds what is wrong with a spec that the API server has let pass, as far as the spec alone shows it. It does not
@@ -43,7 +45,7 @@ func Validate(server *v1alpha1.MCPServer, options Options) Problems {
 	f.endpoint()
 	f.tokens()
 	f.tls(options)
-	f.secrets()
+	f.secrets(options)
 	f.env()
 	f.network()
 	f.kubernetesAccess(options)
@@ -207,6 +209,7 @@ func (f *finder) issuer(ref v1alpha1.IssuerRef, options Options) {
 	kind := schema.GroupKind{Group: ref.Group, Kind: ref.Kind}
 	switch {
 	case kind == own || slices.Contains(options.Issuers, kind):
+	case strings.Contains(strings.ToLower(ref.Kind), "cluster") && options.Profiled:
 	case strings.Contains(strings.ToLower(ref.Kind), "cluster"):
 		f.add(ReasonClusterScopedIssuer, "spec.tls.issuerRef.kind", "%s is cluster-scoped, and no security profile allows it here; use an Issuer of namespace %s, or leave issuerRef out for the namespace's private authority", kind, f.server.Namespace)
 	default:
@@ -219,7 +222,7 @@ var (
 	envName  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 )
 
-func (f *finder) secrets() {
+func (f *finder) secrets(options Options) {
 	groups, variables := map[string]bool{}, map[string]string{}
 	for _, v := range f.server.Spec.Env {
 		variables[v.Name] = "spec.env"
@@ -237,13 +240,13 @@ func (f *finder) secrets() {
 			f.add(ReasonNameReserved, field, "its Secret %s is the one that the operator makes for the gate; rename the group", name)
 		}
 		groups[group.Name] = true
-		f.store(group, field)
+		f.store(group, field, options)
 		f.secretTargets(group, field, variables)
 	}
 }
 
-func (f *finder) store(group *v1alpha1.SecretGroup, field string) {
-	if kind := cmp.Or(group.StoreRef.Kind, v1alpha1.SecretStoreNamespaced); kind != v1alpha1.SecretStoreNamespaced {
+func (f *finder) store(group *v1alpha1.SecretGroup, field string, options Options) {
+	if kind := cmp.Or(group.StoreRef.Kind, v1alpha1.SecretStoreNamespaced); kind != v1alpha1.SecretStoreNamespaced && (!options.Profiled || kind != v1alpha1.SecretStoreCluster) {
 		f.add(ReasonClusterScopedStore, field+".storeRef.kind", "%s is cluster-scoped, and no security profile allows it here; use a SecretStore of namespace %s", kind, f.server.Namespace)
 	}
 	if len(validation.IsDNS1123Subdomain(group.StoreRef.Name)) > 0 {
