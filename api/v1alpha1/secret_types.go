@@ -38,7 +38,7 @@ const (
 
 // SecretStoreRef names a store of external-secrets.
 type SecretStoreRef struct {
-	// kind of the store. A ClusterSecretStore is refused until a security profile of the organisation allows it.
+	// kind of the store. A ClusterSecretStore is refused unless an MCPSecurityProfile of the namespace lists it.
 	// +kubebuilder:default=SecretStore
 	// +optional
 	Kind SecretStoreKind `json:"kind,omitempty"`

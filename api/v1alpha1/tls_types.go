@@ -56,7 +56,7 @@ type IssuerRef struct {
 	// +kubebuilder:default=cert-manager.io
 	// +optional
 	Group string `json:"group,omitempty"`
-	// kind of the issuer. A ClusterIssuer is refused until a security profile of the organisation allows it.
+	// kind of the issuer. A ClusterIssuer is refused unless an MCPSecurityProfile of the namespace lists it.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:default=Issuer

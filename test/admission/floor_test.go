@@ -239,7 +239,7 @@ func TestIntegrationAdmissionLetsPass(t *testing.T) {
 		if err := update(t, func(s *v1alpha1.MCPServer) { s.Finalizers, s.Spec.Image = nil, "evil.test/a:1" }); err != nil {
 			t.Error(err)
 		}
-		if err := w.Get(t.Context(), client.ObjectKeyFromObject(server), server); client.IgnoreNotFound(err) != nil || err == nil {
+		if err := w.Get(t.Context(), client.ObjectKey{Namespace: w.namespace, Name: "weather"}, server); client.IgnoreNotFound(err) != nil || err == nil {
 			t.Errorf("it is still there: %v", err)
 		}
 	})

@@ -275,8 +275,8 @@ var rules = []struct {
 		`spec.authentication.maximumKeyAge: Invalid value: "720": authentication.maximumKeyAge must be between 10m and 8760h, in h, m and s`,
 	}},
 	{"profile without a selector", "profile", `spec: {namespaceSelector: null}`, []string{
-		`spec.namespaceSelector: Required value`,
 		`<nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation`,
+		`spec.namespaceSelector: Required value`,
 	}},
 	{"attestation of what can be seen", "profile", `spec: {attestations: [{control: ENC-1, owner: a, evidence: b, notAfter: "2030-01-01T00:00:00Z"}]}`, []string{
 		`<nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation`,

@@ -9,7 +9,7 @@ package v1alpha1
 type IssuerRefApplyConfiguration struct {
 	// group of the issuer.
 	Group *string `json:"group,omitempty"`
-	// kind of the issuer. A ClusterIssuer is refused until a security profile of the organisation allows it.
+	// kind of the issuer. A ClusterIssuer is refused unless an MCPSecurityProfile of the namespace lists it.
 	Kind *string `json:"kind,omitempty"`
 	// name of the issuer.
 	Name *string `json:"name,omitempty"`

@@ -11,7 +11,7 @@ import (
 //
 // SecretStoreRef names a store of external-secrets.
 type SecretStoreRefApplyConfiguration struct {
-	// kind of the store. A ClusterSecretStore is refused until a security profile of the organisation allows it.
+	// kind of the store. A ClusterSecretStore is refused unless an MCPSecurityProfile of the namespace lists it.
 	Kind *apiv1alpha1.SecretStoreKind `json:"kind,omitempty"`
 	// name of the store.
 	Name *string `json:"name,omitempty"`
