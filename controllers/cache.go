@@ -51,13 +51,13 @@ func CacheOptions(operatorNamespace string, watchNamespaces []string) cache.Opti
 	options.ByObject = map[client.Object]cache.ByObject{
 		&v1alpha1.MCPSecurityProfile{}: all,
 		floor.Namespace(""):            all,
-		&v1alpha1.MCPServer{}:         ours,
-		&v1alpha1.MCPClient{}:         ours,
-		&v1alpha1.MCPAccessPolicy{}:   ours,
-		&networkingv1.NetworkPolicy{}: everything,
-		&corev1.Service{}:             services,
-		&discoveryv1.EndpointSlice{}:  endpoints,
-		definitions:                   {Label: labels.Everything(), Transform: nameOnly},
+		&v1alpha1.MCPServer{}:          ours,
+		&v1alpha1.MCPClient{}:          ours,
+		&v1alpha1.MCPAccessPolicy{}:    ours,
+		&networkingv1.NetworkPolicy{}:  everything,
+		&corev1.Service{}:              services,
+		&discoveryv1.EndpointSlice{}:   endpoints,
+		definitions:                    {Label: labels.Everything(), Transform: nameOnly},
 	}
 	return options
 }

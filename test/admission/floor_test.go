@@ -202,7 +202,9 @@ func TestIntegrationAdmissionLetsPass(t *testing.T) {
 		})
 	}
 	for name, change := range map[string]func(*v1alpha1.MCPServer){
-		"an image from elsewhere": func(s *v1alpha1.MCPServer) { s.Spec.Image = "evil.test/a" + strings.TrimPrefix(s.Spec.Image, "registry.example/mcp/weather") },
+		"an image from elsewhere": func(s *v1alpha1.MCPServer) {
+			s.Spec.Image = "evil.test/a" + strings.TrimPrefix(s.Spec.Image, "registry.example/mcp/weather")
+		},
 		"a field below, changed and still below": func(s *v1alpha1.MCPServer) {
 			s.Spec.Authentication.ClientCertificates.Mode = v1alpha1.ClientCertificatesDisabled
 		},
