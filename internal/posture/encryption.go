@@ -102,7 +102,7 @@ func attested(fact func(*Snapshot) Fact[Attestation]) func(*Snapshot) verdict {
 		case a.Owner == "" || a.Evidence == "" || a.Expires.IsZero():
 			return on(f, Fail, "the attestation has no owner, evidence or end")
 		case !s.Now.Before(a.Expires):
-			return on(f, Error, "the attestation of %s ended", a.Owner)
+			return on(f, Fail, "the attestation of %s ended", a.Owner)
 		}
 		return on(f, Pass, "%s attests it: %s", a.Owner, a.Evidence)
 	}
