@@ -180,7 +180,7 @@ func TestIntegrationAdmissionLetsPass(t *testing.T) {
 	})
 	update := func(t *testing.T, change func(*v1alpha1.MCPServer)) error {
 		t.Helper()
-		if err := w.Get(t.Context(), client.ObjectKeyFromObject(server), server); err != nil {
+		if err := w.Get(t.Context(), client.ObjectKey{Namespace: w.namespace, Name: "weather"}, server); err != nil {
 			t.Fatal(err)
 		}
 		change(server)
@@ -228,13 +228,13 @@ func TestIntegrationAdmissionLetsPass(t *testing.T) {
 		}
 	})
 	t.Run("scale", func(t *testing.T) {
-		err := w.SubResource("scale").Patch(t.Context(), server, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"replicas":0}}`)))
+		err := w.SubResource("scale").Patch(t.Context(), w.server("weather"), client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"replicas":0}}`)))
 		if err != nil {
 			t.Error(err)
 		}
 	})
 	t.Run("deletion", func(t *testing.T) {
-		if err := w.Delete(t.Context(), server); err != nil {
+		if err := w.Delete(t.Context(), w.server("weather")); err != nil {
 			t.Fatal(err)
 		}
 		// Even what is below may be written by who finishes it.
