@@ -217,12 +217,8 @@ func TestIntegrationOverlaysApply(t *testing.T) {
 func TestIntegrationSamplesApply(t *testing.T) {
 	config := controlplane.Start(t)
 	clients := kubernetes.NewForConfigOrDie(config)
-<<<<<<< HEAD
 	for _, overlay := range []string{"samples", "samples/kubernetes-mcp-server", "samples/filesystem", "samples/mcp-grafana", "samples/everything",
-		"samples/gitops/servers"} {
-=======
-	for _, overlay := range []string{"samples", "samples/kubernetes-mcp-server", "samples/mcp-grafana", "samples/everything", "samples/gitops/servers", "profiles"} {
->>>>>>> 7233e98 (docs: security profiles, why they are as they are, and what they do not see)
+		"samples/gitops/servers", "profiles"} {
 		objects := render(t, overlay)
 		for _, object := range objects {
 			if object.GetNamespace() == "" && object.GetKind() != "Namespace" && object.GetKind() != "MCPSecurityProfile" {
