@@ -98,6 +98,32 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             scalar: string
           elementRelationship: associative
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.AllowedTokenIssuer
+  map:
+    fields:
+    - name: issuer
+      type:
+        scalar: string
+    - name: jwksURI
+      type:
+        scalar: string
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.Attestation
+  map:
+    fields:
+    - name: control
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.AttestedControl
+    - name: evidence
+      type:
+        scalar: string
+    - name: notAfter
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: owner
+      type:
+        scalar: string
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.AttestedControl
+  scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.Audit
   map:
     fields:
@@ -141,6 +167,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: key
       type:
         scalar: string
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.ChildrenMode
+  scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.ClaimCondition
   map:
     fields:
@@ -355,6 +383,20 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: url
       type:
         scalar: string
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.ClusterIssuerRef
+  map:
+    fields:
+    - name: group
+      type:
+        scalar: string
+      default: cert-manager.io
+    - name: kind
+      type:
+        scalar: string
+      default: ClusterIssuer
+    - name: name
+      type:
+        scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.ConfigMapKeyRef
   map:
     fields:
@@ -460,6 +502,27 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.FailureReaction
   scalar: string
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.ForbiddenRights
+  map:
+    fields:
+    - name: apiGroups
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: resources
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: verbs
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.GateStatus
   map:
     fields:
@@ -690,6 +753,105 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: namespace
       type:
         scalar: string
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.MCPSecurityProfile
+  map:
+    fields:
+    - name: apiVersion
+      type:
+        scalar: string
+    - name: kind
+      type:
+        scalar: string
+    - name: metadata
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta
+    - name: spec
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.MCPSecurityProfileSpec
+    - name: status
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.MCPSecurityProfileStatus
+      default:
+        observedGeneration: -1
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.MCPSecurityProfileSpec
+  map:
+    fields:
+    - name: attestations
+      type:
+        list:
+          elementType:
+            namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.Attestation
+          elementRelationship: associative
+          keys:
+          - control
+    - name: authentication
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.ProfileAuthentication
+    - name: clusterScoped
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.ProfileClusterScoped
+    - name: enforcement
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.ProfileEnforcement
+      default: Enforce
+    - name: exemptions
+      type:
+        list:
+          elementType:
+            namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.Exemption
+          elementRelationship: associative
+          keys:
+          - control
+    - name: images
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.ProfileImages
+    - name: kubernetesAccess
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.ProfileKubernetesAccess
+    - name: namespaceSelector
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.NamespaceSelector
+    - name: network
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.ProfileNetwork
+    - name: protection
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.Protection
+    - name: tools
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.ProfileTools
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.MCPSecurityProfileStatus
+  map:
+    fields:
+    - name: below
+      type:
+        scalar: numeric
+    - name: clients
+      type:
+        scalar: numeric
+    - name: conditions
+      type:
+        list:
+          elementType:
+            namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Condition
+          elementRelationship: associative
+          keys:
+          - type
+    - name: namespaces
+      type:
+        scalar: numeric
+    - name: observedGeneration
+      type:
+        scalar: numeric
+    - name: servers
+      type:
+        scalar: numeric
+    - name: violations
+      type:
+        list:
+          elementType:
+            namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.ProfileViolation
+          elementRelationship: atomic
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.MCPServer
   map:
     fields:
@@ -840,6 +1002,37 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: url
       type:
         scalar: string
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.NamespaceOperator
+  scalar: string
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.NamespaceRequirement
+  map:
+    fields:
+    - name: key
+      type:
+        scalar: string
+    - name: operator
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.NamespaceOperator
+    - name: values
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.NamespaceSelector
+  map:
+    fields:
+    - name: matchExpressions
+      type:
+        list:
+          elementType:
+            namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.NamespaceRequirement
+          elementRelationship: atomic
+    - name: matchLabels
+      type:
+        map:
+          elementType:
+            scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.Network
   map:
     fields:
@@ -916,6 +1109,8 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             scalar: string
           elementRelationship: associative
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.Permission
+  scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.Pin
   map:
     fields:
@@ -1083,6 +1278,134 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: startup
       type:
         namedType: io.k8s.api.core.v1.Probe
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.ProfileAuthentication
+  map:
+    fields:
+    - name: clientCertificates
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.ClientCertificateMode
+    - name: maximumKeyAge
+      type:
+        scalar: string
+    - name: serviceAccountTokens
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.Permission
+    - name: tokenIssuers
+      type:
+        list:
+          elementType:
+            namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.AllowedTokenIssuer
+          elementRelationship: associative
+          keys:
+          - issuer
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.ProfileClusterScoped
+  map:
+    fields:
+    - name: issuers
+      type:
+        list:
+          elementType:
+            namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.ClusterIssuerRef
+          elementRelationship: associative
+          keys:
+          - group
+          - kind
+          - name
+    - name: stores
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.ProfileEnforcement
+  scalar: string
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.ProfileImages
+  map:
+    fields:
+    - name: registries
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.ProfileKubernetesAccess
+  map:
+    fields:
+    - name: forbidden
+      type:
+        list:
+          elementType:
+            namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.ForbiddenRights
+          elementRelationship: atomic
+    - name: ownServiceAccounts
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.Permission
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.ProfileNetwork
+  map:
+    fields:
+    - name: internet
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.InternetAccess
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.ProfileTools
+  map:
+    fields:
+    - name: forbidden
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: pinning
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.PinningMode
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.ProfileViolation
+  map:
+    fields:
+    - name: fields
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
+    - name: kind
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
+    - name: namespace
+      type:
+        scalar: string
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.Protection
+  map:
+    fields:
+    - name: barePods
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.Permission
+    - name: certificateRequests
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.ChildrenMode
+    - name: children
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.ChildrenMode
+    - name: detours
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.Permission
+    - name: podAccess
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.Permission
+    - name: trustedGroups
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: trustedUsers
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.ProtocolRevision
   scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.PushDeletionPolicy
