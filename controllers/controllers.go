@@ -196,6 +196,8 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		},
 		mcpclient.PushSecrets,
 		verification.AlertRules,
+		verification.VulnerabilityReports,
+		verification.Reports,
 	}, func(api optional.API) bool { return slices.Contains(o.WithoutAPIs, api.Version.Group) })...)
 	if err != nil {
 		return err
@@ -204,7 +206,8 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), APIs: apis, Gates: o.Gates, Attack: o.Attack,
 		Events: mgr.GetEventRecorder("mcpserver-verification"), Now: o.Now, WatchNamespaces: o.WatchNamespaces,
 		Settings: verification.Settings{
-			Namespace: o.Namespace, GateImage: o.GateImage, Timeout: 2 * time.Second, Again: cmp.Or(o.Retry, 15*time.Second), RulesAge: 4 * cmp.Or(o.Retry, 15*time.Second), Spread: 5 * time.Minute,
+			Namespace: o.Namespace, GateImage: o.GateImage, Timeout: 2 * time.Second, Again: cmp.Or(o.Retry, 15*time.Second), RulesAge: 4 * cmp.Or(o.Retry, 15*time.Second), ReportsAge: 20 * cmp.Or(o.Retry, 15*time.Second),
+			Spread: 5 * time.Minute,
 		},
 	}
 	type controller struct {

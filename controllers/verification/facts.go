@@ -34,6 +34,8 @@ func snapshot(o *observed, last *run, settings Settings) *posture.Snapshot {
 	o.podFacts(s, settings)
 	o.inventoryFacts(s, last)
 	o.alertFacts(s, settings)
+	o.scanFacts(s)
+	o.literalFacts(s, last)
 	if o.unmanaged != nil {
 		s.Unmanaged = *o.unmanaged
 	}

@@ -43,6 +43,7 @@ type observed struct {
 	inventory *inventory.Document
 	alerts    alerts
 	unmanaged *posture.Fact[posture.Unmanaged]
+	scan      scan
 }
 
 // gate is a ready gate.
@@ -107,6 +108,9 @@ func (r *Reconciler) gather(ctx context.Context, server *v1alpha1.MCPServer) (*o
 		return nil, err
 	}
 	if o.alerts, err = r.alerts(ctx); err != nil {
+		return nil, err
+	}
+	if o.scan, err = r.scan(ctx, o); err != nil {
 		return nil, err
 	}
 	if !r.APIs.Served(certmanager.SchemeGroupVersion.Group) {

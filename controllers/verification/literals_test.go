@@ -80,3 +80,20 @@ func TestLiteralFacts(t *testing.T) {
 		})
 	}
 }
+
+// TestImages: an image is named by what stands for it, once for all pods that run it.
+func TestImages(t *testing.T) {
+	a, b := "sha256:"+strings.Repeat("a", 64), "sha256:"+strings.Repeat("b", 64)
+	pod := func(spec, node string) corev1.Pod {
+		return corev1.Pod{
+			Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "server", Image: spec}}},
+			Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{
+				{Name: "server", ImageID: node}, {Name: "gate", ImageID: "registry.example/gate@sha256:" + strings.Repeat("c", 64)},
+			}},
+		}
+	}
+	o := &observed{pods: []corev1.Pod{pod("r/x@"+a, "r/x@"+a), pod("r/x@"+a, "r/x@"+a), pod("r/x@"+a, "docker-pullable://r/x@"+b), pod("r/x:1", "")}}
+	if diff := cmp.Diff([][]string{{}, {a}, {a, b}}, o.images()); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -116,7 +116,7 @@ func summarize(o *observed, last *run, report posture.Report) v1alpha1.PostureSt
 }
 
 // writeStatus writes this controller's part of the status if it differs, and tells about transitions.
-func (r *Reconciler) writeStatus(ctx context.Context, o *observed, last *run, report posture.Report) error {
+func (r *Reconciler) writeStatus(ctx context.Context, o *observed, last *run, sum v1alpha1.PostureStatus) error {
 	before := o.server.Status
 	now := metav1.NewTime(o.now)
 	wanted := []metav1.Condition{verified(o, last)}
@@ -124,7 +124,6 @@ func (r *Reconciler) writeStatus(ctx context.Context, o *observed, last *run, re
 		wanted = append(wanted, *isolation)
 	}
 	after := conditions.Set(before.Conditions, o.server.Generation, now, wanted...)
-	sum := summarize(o, last, report)
 	if sameConditions(before.Conditions, after) && before.Posture != nil && equality.Semantic.DeepEqual(*before.Posture, sum) {
 		return nil
 	}

@@ -41,6 +41,8 @@ type Settings struct {
 	Again time.Duration
 	// RulesAge is how old what is known of alert rules may be: one question is for all servers.
 	RulesAge time.Duration
+	// ReportsAge is how old what is known of reports by others about a server's image may be.
+	ReportsAge time.Duration
 	// Spread is over how long the first runs after a start of the operator are spread.
 	Spread time.Duration
 }
@@ -72,6 +74,8 @@ type Reconciler struct {
 
 	runs    *memory
 	rules   alertRules
+	scans   scans
+	written written
 	started time.Time
 }
 
@@ -80,6 +84,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	server := &v1alpha1.MCPServer{}
 	if err := r.Client.Get(ctx, request.NamespacedName, server); apierrors.IsNotFound(err) || err == nil && server.DeletionTimestamp != nil {
 		r.runs.forget(request.NamespacedName)
+		r.scans.forget(request.NamespacedName)
+		r.written.forget(request.NamespacedName)
 		return ctrl.Result{}, nil
 	} else if err != nil {
 		return ctrl.Result{}, err
@@ -110,7 +116,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
 	report := posture.Evaluate(snapshot(o, last, r.Settings))
-	if err := r.writeStatus(ctx, o, last, report); err != nil {
+	sum := summarize(o, last, report)
+	if err := r.writeStatus(ctx, o, last, sum); err != nil {
+		return ctrl.Result{}, err
+	}
+	if err := r.writeReport(ctx, o, report, *sum.EvaluatedAt); err != nil {
 		return ctrl.Result{}, err
 	}
 	return ctrl.Result{RequeueAfter: max(wait, time.Second)}, nil

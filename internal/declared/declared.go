@@ -71,7 +71,7 @@ func missing(s *posture.Snapshot) {
 	s.Audit.Missing = "only the gates tell the heads of their audit logs"
 	s.Alerts.Missing = "alert rules are not observed"
 	s.Scraped.Missing = "who reads the metrics is not observed"
-	s.OldImage.Missing = "no report tells when the image was built"
+	s.OldImage.Missing = "no report tells how old the image is"
 	s.Vulnerabilities.Missing = "no VulnerabilityReport is read"
 	s.Signed.Missing = "no admission controller reports that it verified the signature"
 	s.ServerRequests.Missing = "the gates do not report what the server asks its clients for"

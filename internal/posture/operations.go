@@ -70,7 +70,7 @@ var updates = []Control{
 		ID: "UPD-3", Severity: High, Title: "No known vulnerability is over the threshold",
 		Enforcement: "report", Evidence: []Kind{Observed}, Maps: []string{"MCP04", "T11"},
 		Remediation: "Take an image in which the vulnerabilities that are named are mended, and set spec.image.",
-		judge:       none(func(s *Snapshot) Fact[[]string] { return s.Vulnerabilities }, "no known vulnerability is over the threshold"),
+		judge:       judgeVulnerabilities,
 	},
 	{
 		ID: "UPD-4", Severity: High, Title: "Every gate runs the version that the operator ships",
@@ -154,6 +154,20 @@ var flow = []Control{
 		Remediation: "Grant what the server may ask for, or have it not ask.",
 		judge:       none(func(s *Snapshot) Fact[[]string] { return s.ServerRequests }, "the server asks for nothing that is not granted"),
 	},
+}
+
+func judgeVulnerabilities(s *Snapshot) verdict {
+	f := s.Vulnerabilities
+	if v, ok := known(s, f); !ok {
+		return v
+	}
+	switch {
+	case len(f.Value.Over) > 0:
+		return on(f, Fail, "%s", list(f.Value.Over))
+	case len(f.Value.Unmended) > 0:
+		return on(f, Warn, "nothing mends them yet: %s", list(f.Value.Unmended))
+	}
+	return on(f, Pass, "no known vulnerability is over the threshold")
 }
 
 var digest = regexp.MustCompile(`@sha256:[0-9a-f]{64}$`)

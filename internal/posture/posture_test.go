@@ -61,7 +61,7 @@ func healthy() *posture.Snapshot {
 		Scraped:         posture.See(true, "PodMonitor", seen),
 		Image:           posture.See(posture.Image{Spec: digestA, Running: []string{digestA}}, "pods", seen),
 		OldImage:        posture.See("", "report", seen),
-		Vulnerabilities: fine("VulnerabilityReport"),
+		Vulnerabilities: posture.See(posture.Vulnerabilities{}, "VulnerabilityReport", seen),
 		Signed:          posture.See(true, "admission", seen),
 		Gate:            posture.See(posture.Gate{Want: digestB, Running: []string{digestB}}, "pods", seen),
 		ServerRequests:  fine("gates"),
@@ -145,7 +145,11 @@ var breaks = map[string]struct{ fail, unknown func(*posture.Snapshot) }{
 	"UPD-2": {
 		func(s *posture.Snapshot) { s.OldImage.Value = "the image was built in 2019" },
 		func(s *posture.Snapshot) { s.OldImage.Known = false }},
-	"UPD-3": wrong(func(s *posture.Snapshot) *posture.Fact[[]string] { return &s.Vulnerabilities }, "CVE-2030-1"),
+	"UPD-3": {
+		func(s *posture.Snapshot) { s.Vulnerabilities.Value.Over = []string{"CVE-2030-1"} },
+		func(s *posture.Snapshot) {
+			s.Vulnerabilities = posture.Unknown[posture.Vulnerabilities]("nobody looked")
+		}},
 	"UPD-4": {
 		func(s *posture.Snapshot) { s.Gate.Value.Running = []string{digestB, digestA} },
 		func(s *posture.Snapshot) { s.Gate.Known = false }},

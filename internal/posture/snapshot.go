@@ -49,8 +49,8 @@ type Snapshot struct {
 	Image Fact[Image]
 	// OldImage says why the image is too old; empty: it is not.
 	OldImage Fact[string]
-	// Vulnerabilities are known ones over the threshold.
-	Vulnerabilities Fact[[]string]
+	// Vulnerabilities are known ones of the images that run.
+	Vulnerabilities Fact[Vulnerabilities]
 	// Signed says whether the image's signature was verified at admission.
 	Signed Fact[bool]
 	Gate   Fact[Gate]
@@ -124,6 +124,12 @@ type Unmanaged struct {
 	Certain, Likely []string
 	// Elsewhere: there are some in other namespaces, whose names are not for everybody.
 	Elsewhere bool
+}
+
+// Vulnerabilities are known ones over the threshold.
+type Vulnerabilities struct {
+	// Over are those for which there is a mended version, Unmended those for which there is none yet.
+	Over, Unmended []string
 }
 
 // Client is an MCPClient and its keys for the server's namespace.
