@@ -35,7 +35,6 @@ func snapshot(o *observed, last *run, settings Settings) *posture.Snapshot {
 	o.inventoryFacts(s, last)
 	o.alertFacts(s, settings)
 	o.scanFacts(s)
-	o.literalFacts(s, last)
 	if o.unmanaged != nil {
 		s.Unmanaged = *o.unmanaged
 	}
