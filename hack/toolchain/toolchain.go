@@ -28,6 +28,8 @@ type Tool struct {
 	// from is the module that a copy is compiled of, in which the file without has other contents, instead: with its own it would bring in
 	// far more than is needed.
 	from, without, instead string
+	// static is what the linker needs for a program with parts in C, which is to run where there is no C library.
+	static string
 }
 
 // The tools. Helm takes the version of Kubernetes that "helm template" assumes from the linker, the later one from its modules.
@@ -45,6 +47,10 @@ var (
 		instead: "package plugins\n\nimport _ \"github.com/prometheus/prometheus/discovery/kubernetes\"\n",
 	}
 )
+
+// Dex is an identity provider, with which one test logs people in. No other needs it, so that it is not among All. It does not compile without
+// SQLite, which is C.
+var Dex = Tool{module: "dex", path: "github.com/dexidp/dex/cmd/dex", static: "-linkmode external -extldflags -static"}
 
 // All are the tools that tests need. To compile them beforehand keeps that out of the tests' time limits.
 var All = []Tool{Helm3, Helm4, HelmUnittest, Kubeconform, Kustomize, Prometheus}
@@ -90,7 +96,7 @@ func (t Tool) Path(ctx context.Context) (string, error) {
 // name changes with all that the program is made of.
 func (t Tool) name(folder string) (string, error) {
 	digest := sha256.New()
-	fmt.Fprintln(digest, runtime.Version(), runtime.GOOS, runtime.GOARCH, t.path, t.flags+t.without+t.instead)
+	fmt.Fprintln(digest, runtime.Version(), runtime.GOOS, runtime.GOARCH, t.path, t.flags+t.without+t.instead+t.static)
 	for _, file := range []string{"go.mod", "go.sum"} {
 		content, err := os.ReadFile(filepath.Join(folder, file))
 		if err != nil {
@@ -103,7 +109,12 @@ func (t Tool) name(folder string) (string, error) {
 
 func (t Tool) build(ctx context.Context, folder, program string) error {
 	fmt.Fprintf(os.Stderr, "compiling %s, once\n", t.path)
-	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", strings.TrimSpace("-s -w "+t.flags), "-o", program, t.path)
+	cgo, tags := "CGO_ENABLED=0", ""
+	if t.static != "" {
+		cgo, tags = "CGO_ENABLED=1", "netgo,osusergo"
+	}
+	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-tags="+tags,
+		"-ldflags="+strings.Join(strings.Fields("-s -w "+t.flags+" "+t.static), " "), "-o", program, t.path)
 	command.Dir = folder
 	if t.from != "" {
 		copied, err := t.copy(ctx, folder)
@@ -113,7 +124,7 @@ func (t Tool) build(ctx context.Context, folder, program string) error {
 		defer os.RemoveAll(copied)
 		command.Dir = copied
 	}
-	command.Env = append(os.Environ(), "CGO_ENABLED=0")
+	command.Env = append(os.Environ(), cgo)
 	if output, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("compile %s in hack/tools/%s: %w: %s", t.path, t.module, err, output)
 	}

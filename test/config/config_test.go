@@ -218,7 +218,7 @@ func TestIntegrationSamplesApply(t *testing.T) {
 	config := controlplane.Start(t)
 	clients := kubernetes.NewForConfigOrDie(config)
 	for _, overlay := range []string{"samples", "samples/kubernetes-mcp-server", "samples/filesystem", "samples/mcp-grafana", "samples/everything",
-		"samples/gitops/servers", "profiles"} {
+		"samples/oauth", "samples/gitops/servers", "profiles"} {
 		objects := render(t, overlay)
 		for _, object := range objects {
 			if object.GetNamespace() == "" && object.GetKind() != "Namespace" && object.GetKind() != "MCPSecurityProfile" {
