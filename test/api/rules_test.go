@@ -70,6 +70,7 @@ var rules = []struct {
 		`spec.rules[0].rate.per: Invalid value: "25h": rate.per must be between 1s and 24h, in h, m and s`,
 	}},
 	{"tracing of what nobody asked for", "server", `spec: {tracing: {mode: Always}}`, []string{
+		`<nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation`,
 		`spec.tracing.mode: Unsupported value: "Always": supported values: "Disabled", "Sampled"`,
 	}},
 	{"redaction of what is not shown", "server", `spec: {audit: {redact: [iban]}}`, []string{
