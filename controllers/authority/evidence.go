@@ -184,7 +184,7 @@ func (r *Reconciler) disagreeing(ctx context.Context, s *v1alpha1.MCPServer, agr
 }
 
 // users are who still uses a generation, as what people read: certificates that are asked for from it, delivered ones that it
-// issued, and gates that serve another certificate than the delivered one.
+// issued, and gates that serve another certificate than the delivered one, unless it is of another authority.
 func (r *Reconciler) users(ctx context.Context, x *found, namespace string, generation int) ([]string, error) {
 	certificates := &certmanager.CertificateList{}
 	if err := r.Client.List(ctx, certificates, client.InNamespace(namespace)); err != nil {
@@ -228,7 +228,9 @@ func (r *Reconciler) users(ctx context.Context, x *found, namespace string, gene
 		if serial == "" {
 			continue
 		}
-		serving, err := r.disagreeing(ctx, &servers[i], func(status gatestatus.Status) bool { return status.CertificateSerial == serial })
+		serving, err := r.disagreeing(ctx, &servers[i], func(status gatestatus.Status) bool {
+			return status.CertificateSerial == serial || old.others(status.CertificateAuthority)
+		})
 		if err != nil {
 			return nil, err
 		}

@@ -3,6 +3,7 @@ package authority_test
 import (
 	"context"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -112,7 +113,7 @@ func (w *world) Read(_ context.Context, asked []gates.Gate) []gates.Answer {
 			out[i].Err = errors.New("no answer")
 			continue
 		}
-		out[i].Status = gatestatus.Status{Generation: w.running.Generation, CertificateSerial: w.serving.SerialNumber.Text(16)}
+		out[i].Status = gatestatus.Status{Generation: w.running.Generation, CertificateSerial: w.serving.SerialNumber.Text(16), CertificateAuthority: hex.EncodeToString(w.serving.AuthorityKeyId)}
 		if w.restless {
 			out[i].Status.Generation = "another"
 			out[i].Status.SystemAuthority = gatestatus.Digest(w.running.Status.Authority)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
+	"encoding/hex"
 	"maps"
 	"slices"
 	"time"
@@ -42,6 +43,13 @@ func (c *issued) lost() bool { return c.certificate != nil && len(c.former) > 0 
 // signed says whether the generation issued a certificate.
 func (c *issued) signed(leaf *x509.Certificate) bool {
 	return slices.ContainsFunc(c.all(), func(by *x509.Certificate) bool { return leaf.CheckSignatureFrom(by) == nil })
+}
+
+// others says whether certificates with this authority key identifier are surely of another authority.
+func (c *issued) others(keyID string) bool {
+	return c != nil && len(c.all()) > 0 && keyID != "" && !slices.ContainsFunc(c.all(), func(by *x509.Certificate) bool {
+		return len(by.SubjectKeyId) == 0 || hex.EncodeToString(by.SubjectKeyId) == keyID
+	})
 }
 
 // certificates are those of a family in a namespace, by generation: those of Secrets and, with cert-manager's API, those that

@@ -28,6 +28,8 @@ type Status struct {
 	SystemAuthority string `json:"systemAuthority,omitempty"`
 	// CertificateSerial is the serving certificate's serial number in hex.
 	CertificateSerial string `json:"certificateSerial,omitempty"`
+	// CertificateAuthority is the serving certificate's authority key identifier (RFC 5280, section 4.2.1.1) in hex; empty where it has none.
+	CertificateAuthority string `json:"certificateAuthority,omitempty"`
 	// CertificateNotAfter is when the serving certificate ends.
 	CertificateNotAfter time.Time `json:"certificateNotAfter,omitzero"`
 	// UpstreamReady says whether the server accepts connections.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -130,6 +131,7 @@ func (r *Reporter) Status(ctx context.Context) gatestatus.Status {
 		s.SystemAuthority = gatestatus.Digest(g.Config.Status.Authority)
 	}
 	s.CertificateSerial = g.Certificate.Leaf.SerialNumber.Text(16)
+	s.CertificateAuthority = hex.EncodeToString(g.Certificate.Leaf.AuthorityKeyId)
 	s.CertificateNotAfter = g.Certificate.Leaf.NotAfter.UTC()
 	for _, unknown := range g.Tokens.Unknown() {
 		s.UnknownKeys = append(s.UnknownKeys, gatestatus.UnknownKey(unknown))
