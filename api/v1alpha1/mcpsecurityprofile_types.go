@@ -153,7 +153,7 @@ type NamespaceRequirement struct {
 type ProfileAuthentication struct {
 	// clientCertificates is the least that spec.authentication.clientCertificates.mode of a server must be: Required for mutual
 	// TLS. TLS is 1.3 everywhere, whatever a profile says.
-	// +kubebuilder:validation:Enum=Required;Optional
+	// +kubebuilder:validation:XValidation:rule="self != 'Disabled'",message="authentication.clientCertificates must be Required or Optional; leave it out to ask for nothing"
 	// +optional
 	ClientCertificates ClientCertificateMode `json:"clientCertificates,omitempty"`
 	// maximumKeyAge is the most that spec.rotation.maximumAge of a client may be.
@@ -217,7 +217,7 @@ type ProfileTools struct {
 	// +optional
 	Forbidden []string `json:"forbidden,omitempty"`
 	// pinning is the least that spec.tools.pinning of a server must be.
-	// +kubebuilder:validation:Enum=Audit;Enforce
+	// +kubebuilder:validation:XValidation:rule="self != 'Off'",message="tools.pinning must be Audit or Enforce; leave it out to ask for nothing"
 	// +optional
 	Pinning PinningMode `json:"pinning,omitempty"`
 }
@@ -247,7 +247,7 @@ type ForbiddenRights struct {
 	// +listType=set
 	// +required
 	APIGroups []string `json:"apiGroups,omitempty"`
-	// resources, such as secrets or pods/exec.
+	// resources are those that are meant, such as secrets or pods/exec.
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MinLength=1
@@ -255,7 +255,7 @@ type ForbiddenRights struct {
 	// +listType=set
 	// +required
 	Resources []string `json:"resources,omitempty"`
-	// verbs, such as get or escalate.
+	// verbs are those that are meant, such as get or escalate.
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MinLength=1

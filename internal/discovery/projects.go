@@ -52,7 +52,7 @@ func (p Project) Read(object *unstructured.Unstructured) Resource {
 	}
 	if p.port != nil {
 		if port, _, _ := unstructured.NestedInt64(object.Object, p.port...); port > 0 && port < 1<<16 {
-			r.Port = int32(port) //nolint:gosec // it is one of a port
+			r.Port = int32(port)
 		}
 	}
 	return r

@@ -9,9 +9,9 @@ package v1alpha1
 type ForbiddenRightsApplyConfiguration struct {
 	// apiGroups of the resources; "" is that of Kubernetes' core.
 	APIGroups []string `json:"apiGroups,omitempty"`
-	// resources, such as secrets or pods/exec.
+	// resources are those that are meant, such as secrets or pods/exec.
 	Resources []string `json:"resources,omitempty"`
-	// verbs, such as get or escalate.
+	// verbs are those that are meant, such as get or escalate.
 	Verbs []string `json:"verbs,omitempty"`
 }
 
