@@ -231,7 +231,9 @@ func (g *gateProcess) write(issuer gateconfig.TokenIssuer) {
 }
 
 // call calls a tool with a token and returns the status and the challenge.
-func (g *gateProcess) call(tool, token string) (int, string, error) { return g.callBy(g.client, tool, token) }
+func (g *gateProcess) call(tool, token string) (int, string, error) {
+	return g.callBy(g.client, tool, token)
+}
 
 func (g *gateProcess) callBy(client *http.Client, tool, token string) (int, string, error) {
 	body := `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"` + tool + `","arguments":{}}}`
