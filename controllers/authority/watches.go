@@ -10,6 +10,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
@@ -54,6 +55,10 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	if err != nil {
 		return err
 	}
+	again, err := controller.New("certificate-retry", mgr, controller.Options{Reconciler: reconcile.Func(r.retry)})
+	if err != nil {
+		return err
+	}
 	wakeAll := func() {
 		select {
 		case wake <- event.GenericEvent{Object: &metav1.PartialObjectMetadata{}}:
@@ -70,7 +75,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 				return err
 			}
 		}
-		return nil
+		return again.Watch(source.Kind[client.Object](mgr.GetCache(), &certmanager.Certificate{}, &handler.EnqueueRequestForObject{}))
 	})
 }
 
