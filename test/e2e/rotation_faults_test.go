@@ -117,7 +117,8 @@ func TestE2ERotationFaults(t *testing.T) {
 	f := c.fleet(t, 2, 2, 2, 3)
 	f.hurry(t)
 	f.unharmed(t, "the beginning")
-	t.Run("ExternalStore", func(t *testing.T) { f.storeDown(t) })
+	stored := f.store(t, f.tools, map[string]string{"token": "first"}) // it stays for all parts: a server that lost it is not ready
+	t.Run("ExternalStore", func(t *testing.T) { f.storeDown(t, stored.Namespace) })
 	t.Run("AuthorityLost", func(t *testing.T) { f.authoritiesLost(t, long) })
 	b, ok := c.asTestbed(t)
 	if !ok {
@@ -180,8 +181,7 @@ func ofServer(s *v1alpha1.MCPServer) []metav1.Condition { return s.Status.Condit
 func ofClient(c *v1alpha1.MCPClient) []metav1.Condition { return c.Status.Conditions }
 
 // storeDown takes the rights away with which the store is read.
-func (f *fleet) storeDown(t *testing.T) {
-	stored := f.store(t, f.tools, map[string]string{"token": "first"})
+func (f *fleet) storeDown(t *testing.T, namespace string) {
 	server := f.servers[0]
 	change(t, f.cluster, server, func(s *v1alpha1.MCPServer) {
 		s.Spec.Secrets = []v1alpha1.SecretGroup{{
@@ -190,7 +190,7 @@ func (f *fleet) storeDown(t *testing.T) {
 		}}
 	})
 	f.ready(t, server)
-	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: stored.Namespace, Name: "reader"}}
+	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "reader"}}
 	rules := func(verbs ...string) {
 		change(t, f.cluster, role, func(r *rbacv1.Role) { r.Rules[0].Verbs = verbs })
 	}
