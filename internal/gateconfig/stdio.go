@@ -8,4 +8,6 @@ const (
 	InstalledBinary  = InstallDirectory + "/authproxy"
 	StdioDirectory   = "/run/bartizan-stdio"
 	StdioSocket      = StdioDirectory + "/mcp.sock"
+	// SocketPrefix begins the address of a Unix socket; its path follows.
+	SocketPrefix = "unix:"
 )

@@ -10,7 +10,6 @@ import (
 	corev1 "k8s.io/client-go/applyconfigurations/core/v1"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
-	"github.com/bartizan-dev/bartizan/internal/authproxy/upstream"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 )
 
@@ -77,7 +76,7 @@ func gateContainer(p Params) *corev1.ContainerApplyConfiguration {
 // upstreamAddress is where the server listens in its pod.
 func upstreamAddress(s *v1alpha1.MCPServer) string {
 	if stdio(s) {
-		return upstream.SocketAddress(gateconfig.StdioSocket)
+		return gateconfig.SocketPrefix + gateconfig.StdioSocket
 	}
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(int(s.Spec.Transport.Port)))
 }

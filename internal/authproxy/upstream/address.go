@@ -7,10 +7,12 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+
+	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 )
 
 // socketPrefix begins the address of a Unix socket.
-const socketPrefix = "unix:"
+const socketPrefix = gateconfig.SocketPrefix
 
 // maxSocket bounds the path of a Unix socket, in bytes: what the kernel takes.
 const maxSocket = 107
