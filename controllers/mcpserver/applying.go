@@ -30,6 +30,8 @@ type applied struct {
 	held bool
 	// workload says that the Deployment is as planned.
 	workload bool
+	// rewritten says that the Deployment was written just now: what was observed of its pods is of before.
+	rewritten bool
 	// unwatched says that no watch tells when the obstacle is gone.
 	unwatched bool
 	// contended says that somebody rewrites a child again and again.
@@ -58,7 +60,7 @@ func (r *Reconciler) apply(ctx context.Context, o *observed, p plan) (applied, e
 }
 
 func (r *Reconciler) applyPlan(ctx context.Context, o *observed, p plan, a *applied) error {
-	if err := r.applyAll(ctx, o, p.tightening); err != nil {
+	if err := r.applyAll(ctx, o, a, p.tightening); err != nil {
 		return err
 	}
 	if len(p.problems) > 0 {
@@ -70,7 +72,7 @@ func (r *Reconciler) applyPlan(ctx context.Context, o *observed, p plan, a *appl
 	if err := r.secretsAreFree(ctx, o); err != nil {
 		return err
 	}
-	if err := r.applyAll(ctx, o, p.foundation); err != nil {
+	if err := r.applyAll(ctx, o, a, p.foundation); err != nil {
 		return err
 	}
 	if err := r.adopt(ctx, o); err != nil {
@@ -91,29 +93,32 @@ func (r *Reconciler) applyPlan(ctx context.Context, o *observed, p plan, a *appl
 		if err := r.scale(ctx, o, p.replicas); err != nil {
 			return err
 		}
-		if err := r.applyAll(ctx, o, p.workload[1:]); err != nil {
+		if err := r.applyAll(ctx, o, a, p.workload[1:]); err != nil {
 			return err
 		}
 	default:
-		if err := r.applyAll(ctx, o, p.workload); err != nil {
+		if err := r.applyAll(ctx, o, a, p.workload); err != nil {
 			return err
 		}
 		a.workload = true
 	}
-	if err := r.applyAll(ctx, o, p.opening); err != nil {
+	if err := r.applyAll(ctx, o, a, p.opening); err != nil {
 		return err
 	}
-	if !a.workload || o.deployment == nil || !rolledOut(o.deployment) {
+	if !a.workload || a.rewritten || o.deployment == nil || !rolledOut(o.deployment) {
 		return nil // older pods may still use what the spec has no more
 	}
 	return r.prune(ctx, o, p, everyKind(o))
 }
 
-func (r *Reconciler) applyAll(ctx context.Context, o *observed, all []apply.Configuration) error {
+func (r *Reconciler) applyAll(ctx context.Context, o *observed, a *applied, all []apply.Configuration) error {
 	for _, c := range all {
 		outcome, err := r.applier.Apply(ctx, c)
 		if err != nil {
 			return fmt.Errorf("apply %s %s: %w", *c.GetKind(), *c.GetName(), err)
+		}
+		if outcome != apply.Unchanged && *c.GetKind() == "Deployment" {
+			a.rewritten = true
 		}
 		if outcome == apply.Repaired {
 			r.Events.Eventf(o.server, nil, corev1.EventTypeWarning, "Repaired", "Repair", "%s %s was changed by somebody else; it is as this MCPServer says again", *c.GetKind(), *c.GetName())

@@ -276,7 +276,7 @@ func workload(o *observed, p plan, a applied) finding {
 		return yes(reasonUpdatePending, "all pods are available; they move to the operator's current gate when it is this server's turn")
 	case a.stalled != nil && available(o):
 		return yes(reasonAvailable, "all pods of the last accepted spec are available")
-	case rolledOut(o.deployment):
+	case rolledOut(o.deployment) && !a.rewritten:
 		return yes(reasonAvailable, "all pods are available")
 	}
 	if why := failing(o.pods); why != "" {

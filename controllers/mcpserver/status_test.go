@@ -150,6 +150,8 @@ func TestSummarize(t *testing.T) {
 			}},
 		{name: "waiting for its turn", condition: "WorkloadReady", reason: "UpdatePending", ready: true,
 			change: func(_ *observed, _ *plan, a *applied, _ *distribution) { a.held = true }},
+		{name: "pods of before", condition: "WorkloadReady", reason: "Progressing", says: "bringing its pods up",
+			change: func(_ *observed, _ *plan, a *applied, _ *distribution) { a.rewritten = true }},
 		{name: "blocked", condition: "WorkloadReady", reason: "WaitingForPrerequisites",
 			change: func(o *observed, p *plan, _ *applied, _ *distribution) {
 				o.deployment, p.blocked = nil, "the pods start later"

@@ -94,7 +94,9 @@ func TestE2ERestrictedProfile(t *testing.T) {
 			if err != nil || len(pods) == 0 {
 				return fmt.Errorf("%d pods: %w", len(pods), err)
 			}
-			pods[0].Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debug", Image: server.Spec.Image}}}
+			pods[0].Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{
+				Name: "debug", Image: server.Spec.Image, SecurityContext: pods[0].Spec.Containers[0].SecurityContext,
+			}}}
 			return c.SubResource("ephemeralcontainers").Update(ctx, &pods[0])
 		}},
 		{"a bare pod", "denies pods without a controller", func(ctx context.Context) error {
@@ -133,7 +135,7 @@ func TestE2ERestrictedProfile(t *testing.T) {
 	change(t, c, server, func(s *v1alpha1.MCPServer) { s.Spec.Replicas = ptr.To(int32(2)) })
 	c.ready(t, server)
 	if pods, err := c.running(t.Context(), server); err != nil || len(pods) != 2 {
-		t.Errorf("%d pods run after scaling the MCPServer: %v", len(pods), err)
+		t.Errorf("the MCPServer is ready, and %d pods run after scaling it: %v", len(pods), err)
 	}
 	key := c.key(t, friend, tools)
 	change(t, c, friend, func(f *v1alpha1.MCPClient) {
