@@ -3,6 +3,7 @@ package controllers_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -133,11 +134,25 @@ func TestIntegrationReports(t *testing.T) {
 
 	// At rest nothing is written, and what is deleted comes back.
 	w.quiet(c, 3*time.Second)
-	version := report.ResourceVersion
-	w.verifyNow("weather")
-	if report, err = w.report("weather"); err != nil || report.ResourceVersion != version {
-		t.Errorf("written although nothing changed: %v", err)
-	}
+	controlplane.Eventually(t, time.Minute, func(context.Context) error {
+		before, after := &v1alpha1.MCPServer{}, &v1alpha1.MCPServer{}
+		written, err := w.report("weather")
+		if err := errors.Join(err, w.get("weather", before)); err != nil {
+			return err
+		}
+		w.verifyNow("weather")
+		report, err := w.report("weather")
+		if err := errors.Join(err, w.get("weather", after)); err != nil {
+			return err
+		}
+		if !after.Status.Posture.EvaluatedAt.Equal(before.Status.Posture.EvaluatedAt) {
+			return errors.New("the posture has changed")
+		}
+		if report.ResourceVersion != written.ResourceVersion {
+			t.Error("written although nothing changed")
+		}
+		return nil
+	})
 	gone := &unstructured.Unstructured{}
 	gone.SetGroupVersionKind(reportGVK)
 	gone.SetNamespace(w.namespace)
