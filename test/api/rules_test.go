@@ -283,6 +283,12 @@ var rules = []struct {
 		`<nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation`,
 		`spec.attestations[0].control: Unsupported value: "ENC-1": supported values: "ENC-8", "ENC-9"`,
 	}},
+	{"profile that asks for less than nothing of certificates", "profile", `spec: {authentication: {clientCertificates: Disabled}}`, []string{
+		`spec.authentication.clientCertificates: Invalid value: "Disabled": authentication.clientCertificates must be Required or Optional; leave it out to ask for nothing`,
+	}},
+	{"profile that asks for less than nothing of pins", "profile", `spec: {tools: {pinning: "Off"}}`, []string{
+		`spec.tools.pinning: Invalid value: "Off": tools.pinning must be Audit or Enforce; leave it out to ask for nothing`,
+	}},
 	{"tool twice", "policy", `spec: {rules: [{subjects: [{type: MCPClient, mcpClient: {namespace: a, name: b}}], tools: [a, a]}]}`, []string{
 		`spec.rules[0].tools[1]: Duplicate value: "a"`,
 	}},
