@@ -55,7 +55,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	if err != nil {
 		return err
 	}
-	again, err := controller.New("certificate-retry", mgr, controller.Options{Reconciler: reconcile.Func(r.retry)})
+	retrying, err := controller.New("certificate-retry", mgr, controller.Options{Reconciler: reconcile.Func(r.retry)})
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 				return err
 			}
 		}
-		return again.Watch(source.Kind[client.Object](mgr.GetCache(), &certmanager.Certificate{}, &handler.EnqueueRequestForObject{}))
+		return retrying.Watch(source.Kind[client.Object](mgr.GetCache(), &certmanager.Certificate{}, &handler.EnqueueRequestForObject{}))
 	})
 }
 
