@@ -232,8 +232,8 @@ type ClientKey struct {
 	// replacedAt is when the client's Secret was seen to hold the key's successor; absent before. The overlap begins then.
 	// +optional
 	ReplacedAt *metav1.Time `json:"replacedAt,omitempty"`
-	// lastUsed is the hour in which a gate is known to have accepted the key last. The gates are asked once an hour, and forget
-	// with their process; absent while no use is known.
+	// lastUsed is the hour in which a gate is known to have accepted the key last. The gates are asked once an hour and
+	// when their pods end; one that is killed forgets. Absent while no use is known.
 	// +optional
 	LastUsed *metav1.Time `json:"lastUsed,omitempty"`
 }

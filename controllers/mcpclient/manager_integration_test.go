@@ -21,13 +21,14 @@ import (
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/controllers"
 	"github.com/bartizan-dev/bartizan/controllers/accesspolicy"
+	"github.com/bartizan-dev/bartizan/controllers/internal/gates"
 	"github.com/bartizan-dev/bartizan/controllers/internal/optional"
 	"github.com/bartizan-dev/bartizan/controllers/mcpclient"
 	"github.com/bartizan-dev/bartizan/test/controlplane"
 )
 
 // manage runs the controllers of clients and policies with the operator's caches, until t ends, and counts their writes.
-func manage(t *testing.T, from *rest.Config) *transport {
+func manage(t *testing.T, from *rest.Config, reader gates.Reader) *transport {
 	t.Helper()
 	cfg, counter, skip := rest.CopyConfig(from), &transport{}, true
 	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { counter.next = next; return counter })
@@ -46,7 +47,7 @@ func manage(t *testing.T, from *rest.Config) *transport {
 	for _, setup := range []func() error{
 		func() error { return apis.SetupWithManager(mgr) },
 		func() error {
-			return (&mcpclient.Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), APIs: apis, Recorder: mgr.GetEventRecorder("mcpclient")}).SetupWithManager(ctx, mgr)
+			return (&mcpclient.Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), APIs: apis, Gates: reader, Recorder: mgr.GetEventRecorder("mcpclient")}).SetupWithManager(ctx, mgr)
 		},
 		func() error {
 			return (&accesspolicy.Reconciler{Client: mgr.GetClient(), Recorder: mgr.GetEventRecorder("mcpaccesspolicy")}).SetupWithManager(ctx, mgr)
@@ -95,7 +96,7 @@ func (w *world) eventually(what string, check func() bool) {
 // and go, and at rest nothing is written.
 func TestIntegrationManager(t *testing.T) {
 	w := newWorld(t, controlplane.Start(t, controlplane.Without(controlplane.CertManager), controlplane.WithControllerManager()))
-	counter := manage(t, w.config)
+	counter := manage(t, w.config, w)
 	tools := controlplane.Namespace(t, w.config, "tools")
 	policy := w.grant(tools)
 	w.agent(tools + "/github")

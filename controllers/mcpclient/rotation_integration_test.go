@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/controllers/internal/apply"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
 	"github.com/bartizan-dev/bartizan/controllers/mcpclient"
 	"github.com/bartizan-dev/bartizan/internal/gatestatus"
@@ -24,8 +25,10 @@ import (
 // pod makes a pod of a server; its gate answers until it is silenced.
 func (w *world) pod(namespace, server, name, address string, ready corev1.ConditionStatus) {
 	w.Helper()
+	labels := manifests.Selector(server)
+	labels[apply.ManagedByLabel] = apply.ManagedBy
 	p := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: manifests.Selector(server)},
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: labels},
 		Spec:       corev1.PodSpec{NodeName: "node", Containers: []corev1.Container{{Name: "server", Image: "registry.example/mcp"}}},
 	}
 	w.create(p)

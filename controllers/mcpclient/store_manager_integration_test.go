@@ -13,7 +13,7 @@ import (
 // watches alone, the store gets the key.
 func TestIntegrationExternalSecretsComeLate(t *testing.T) {
 	w := newWorld(t, controlplane.Start(t, controlplane.Without(controlplane.ExternalSecrets)))
-	manage(t, w.config)
+	manage(t, w.config, w)
 	tools := controlplane.Namespace(t, w.config, "tools")
 	w.server(tools, "github", authorityPEM(t, "one"))
 	w.grant(tools)

@@ -26,12 +26,34 @@ type uses struct {
 	mutex sync.Mutex
 	since time.Time
 	asked map[types.NamespacedName]time.Time
+	// due are the clients that are asked about out of turn, because a gate ends, and what it knows with it.
+	due map[types.NamespacedName]bool
+}
+
+// hasten makes it the client's turn.
+func (u *uses) hasten(c types.NamespacedName) {
+	u.mutex.Lock()
+	defer u.mutex.Unlock()
+	if u.due == nil {
+		u.due = map[types.NamespacedName]bool{}
+	}
+	u.due[c] = true
+}
+
+// begin says that the gates are about to be asked: what is hastened from now on needs another question.
+func (u *uses) begin(c types.NamespacedName) {
+	u.mutex.Lock()
+	defer u.mutex.Unlock()
+	delete(u.due, c)
 }
 
 // next is the client's next turn. Turns come once in askEvery, each client's at a time of its own.
 func (u *uses) next(c *v1alpha1.MCPClient, now time.Time) time.Time {
 	u.mutex.Lock()
 	defer u.mutex.Unlock()
+	if u.due[client.ObjectKeyFromObject(c)] {
+		return now
+	}
 	if u.since.IsZero() {
 		u.since = now
 	}
@@ -57,6 +79,7 @@ func (u *uses) forget(c types.NamespacedName) {
 	u.mutex.Lock()
 	defer u.mutex.Unlock()
 	delete(u.asked, c)
+	delete(u.due, c)
 }
 
 // askUse asks the gates when the keys were used last, when it is the client's turn.
@@ -64,9 +87,12 @@ func (r *Reconciler) askUse(ctx context.Context, in *input, all []*credential) (
 	if !access.UsesKeys(in.client) || in.now.Before(r.uses.next(in.client, in.now)) {
 		return false, nil
 	}
+	key := client.ObjectKeyFromObject(in.client)
+	r.uses.begin(key)
 	for _, cred := range all {
 		heard, err := r.hear(ctx, in, cred.servers, "")
 		if err != nil {
+			r.uses.hasten(key)
 			return false, err
 		}
 		cred.used = heard.used(in.now)

@@ -85,6 +85,22 @@ func TestIntegrationLastUsed(t *testing.T) {
 	}
 }
 
+// TestIntegrationLastUsedOfAPodThatEnds: what only the gate of a pod that ends knows is asked for before it is gone.
+func TestIntegrationLastUsedOfAPodThatEnds(t *testing.T) {
+	w, tools := rotating(t, nil)
+	w.pod(tools, "github", "one", "192.0.2.1", corev1.ConditionTrue)
+	w.gates(tools, "github")
+	w.run()
+	key, at := w.key(tools), time.Now().Add(-3*time.Hour)
+	w.uses("192.0.2.1", key, at)
+	manage(t, w.config, w)
+	w.must(w.client.Delete(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: tools, Name: "one"}}))
+	w.eventually("the use that the gate knew", func() bool {
+		used := w.status().Credentials[0].Keys[0].LastUsed
+		return used != nil && used.Time.Equal(at.Truncate(time.Hour))
+	})
+}
+
 // TestIntegrationGrantComesBack: a grant that goes away for less than ten minutes costs no key, although no gate accepts it
 // meanwhile; what is revoked then stays revoked.
 func TestIntegrationGrantComesBack(t *testing.T) {

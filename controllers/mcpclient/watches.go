@@ -58,8 +58,11 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		Watches(&v1alpha1.MCPServer{}, handler.EnqueueRequestsFromMapFunc(r.namingServer), builder.WithPredicates(predicate.Funcs{UpdateFunc: serverMatters})).
 		Watches(&v1alpha1.MCPAccessPolicy{}, handler.EnqueueRequestsFromMapFunc(namedByPolicy), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(r.namingServerOf)).
+		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(r.calling), builder.WithPredicates(ends)).
 		Watches(&v1alpha1.MCPSecurityProfile{}, handler.EnqueueRequestsFromMapFunc(r.everyClient), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		WatchesMetadata(floor.Namespace(""), handler.EnqueueRequestsFromMapFunc(r.inNamespace), builder.WithPredicates(floor.LabelsChanged())).
+		WatchesMetadata(floor.Namespace(""), handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, namespace client.Object) []reconcile.Request {
+			return r.in(ctx, namespace.GetName())
+		}), builder.WithPredicates(floor.LabelsChanged())).
 		Watches(&corev1.Secret{}, toClient, builder.WithPredicates(ours)).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(authorities)).
 		WatchesRawSource(source.Channel(wake, handler.EnqueueRequestsFromMapFunc(r.everyClient))).
@@ -150,6 +153,25 @@ func (r *Reconciler) naming(ctx context.Context, namespace, name string) []recon
 	return requests(&list)
 }
 
+// ends lets pass a pod that was asked to end. Its gate answers until the calls in it are over.
+var ends = predicate.Funcs{
+	CreateFunc:  func(e event.CreateEvent) bool { return e.Object.GetDeletionTimestamp() != nil }, // since before the operator began
+	DeleteFunc:  func(event.DeleteEvent) bool { return false },
+	GenericFunc: func(event.GenericEvent) bool { return false },
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		return e.ObjectOld.GetDeletionTimestamp() == nil && e.ObjectNew.GetDeletionTimestamp() != nil
+	},
+}
+
+// calling asks for the clients that name the server of a pod that ends: when their keys were used last, its gate knows alone.
+func (r *Reconciler) calling(ctx context.Context, pod client.Object) []reconcile.Request {
+	out := r.naming(ctx, pod.GetNamespace(), pod.GetLabels()[manifests.LabelServer])
+	for _, c := range out {
+		r.uses.hasten(c.NamespacedName)
+	}
+	return out
+}
+
 // namedByPolicy asks for the clients that a policy names.
 func namedByPolicy(_ context.Context, object client.Object) []reconcile.Request {
 	p, ok := object.(*v1alpha1.MCPAccessPolicy)
@@ -165,17 +187,12 @@ func namedByPolicy(_ context.Context, object client.Object) []reconcile.Request 
 
 // ofNamespace asks for the clients of an object's namespace.
 func (r *Reconciler) ofNamespace(ctx context.Context, object client.Object) []reconcile.Request {
-	list := v1alpha1.MCPClientList{}
-	if err := r.Client.List(ctx, &list, client.InNamespace(object.GetNamespace())); err != nil {
-		return nil
-	}
-	return requests(&list)
+	return r.in(ctx, object.GetNamespace())
 }
 
-// inNamespace asks for the clients of a namespace.
-func (r *Reconciler) inNamespace(ctx context.Context, namespace client.Object) []reconcile.Request {
+func (r *Reconciler) in(ctx context.Context, namespace string) []reconcile.Request {
 	list := v1alpha1.MCPClientList{}
-	if err := r.Client.List(ctx, &list, client.InNamespace(namespace.GetName())); err != nil {
+	if err := r.Client.List(ctx, &list, client.InNamespace(namespace)); err != nil {
 		return nil
 	}
 	return requests(&list)

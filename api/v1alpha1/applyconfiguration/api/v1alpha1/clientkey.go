@@ -27,8 +27,8 @@ type ClientKeyApplyConfiguration struct {
 	ActivatedAt *v1.Time `json:"activatedAt,omitempty"`
 	// replacedAt is when the client's Secret was seen to hold the key's successor; absent before. The overlap begins then.
 	ReplacedAt *v1.Time `json:"replacedAt,omitempty"`
-	// lastUsed is the hour in which a gate is known to have accepted the key last. The gates are asked once an hour, and forget
-	// with their process; absent while no use is known.
+	// lastUsed is the hour in which a gate is known to have accepted the key last. The gates are asked once an hour and
+	// when their pods end; one that is killed forgets. Absent while no use is known.
 	LastUsed *v1.Time `json:"lastUsed,omitempty"`
 }
 
