@@ -30,7 +30,7 @@ var (
 // server, and as many others as there are controls.
 type collector struct {
 	reader client.Reader
-	runs   *memory
+	runs   *byServer[*run]
 }
 
 // Describe implements prometheus.Collector.
@@ -53,7 +53,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	counts := map[series]int{}
 	for i := range servers.Items {
 		server := &servers.Items[i]
-		if last := c.runs.last(types.NamespacedName{Namespace: server.Namespace, Name: server.Name}); last != nil {
+		if last, _ := c.runs.last(types.NamespacedName{Namespace: server.Namespace, Name: server.Name}); last != nil {
 			out <- prometheus.MustNewConstMetric(lastRunDescription, prometheus.GaugeValue, float64(last.at.Unix()), server.Namespace, server.Name)
 		}
 		if c := meta.FindStatusCondition(server.Status.Conditions, v1alpha1.ConditionVerified); c != nil && c.Status != metav1.ConditionUnknown {

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	openreports "github.com/openreports/reports-api/apis/openreports.io/v1alpha1"
@@ -15,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -72,21 +70,10 @@ func (o *observed) report(of posture.Report, changed metav1.Time) *openreports.R
 	return r
 }
 
-// written remembers which Reports are as they should be, and since when that is known.
-type written struct {
-	mutex sync.Mutex
-	last  map[types.NamespacedName]writtenReport
-}
-
+// writtenReport is a Report that is as it should be, and since when that is known.
 type writtenReport struct {
 	content [sha256.Size]byte
 	at      time.Time
-}
-
-func (w *written) forget(server types.NamespacedName) {
-	w.mutex.Lock()
-	defer w.mutex.Unlock()
-	delete(w.last, server)
 }
 
 // writeReport brings the server's Report to what was found, where the cluster has the API. What is there already is not written
@@ -103,10 +90,7 @@ func (r *Reconciler) writeReport(ctx context.Context, o *observed, of posture.Re
 	want := &unstructured.Unstructured{Object: desired}
 	content := sha256.Sum256(fmt.Append(nil, desired))
 	server := client.ObjectKeyFromObject(o.server)
-	r.written.mutex.Lock()
-	last := r.written.last[server]
-	r.written.mutex.Unlock()
-	if last.content == content && o.now.Sub(last.at) < r.Settings.ReportsAge {
+	if last, _ := r.written.last(server); last.content == content && o.now.Sub(last.at) < r.Settings.ReportsAge {
 		return nil
 	}
 	live := &unstructured.Unstructured{}
@@ -121,23 +105,14 @@ func (r *Reconciler) writeReport(ctx context.Context, o *observed, of posture.Re
 		logf.FromContext(ctx).Info("a Report of somebody else's has the name of the server's; delete it or give it another name", "report", want.GetName())
 		return nil
 	case contains(live.Object, desired):
-		r.remember(server, content, o.now)
+		r.written.remember(server, writtenReport{content, o.now})
 		return nil
 	}
 	if err := r.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(want), client.FieldOwner(statusOwner), client.ForceOwnership); err != nil {
 		return fmt.Errorf("write Report %s/%s: %w", want.GetNamespace(), want.GetName(), err)
 	}
-	r.remember(server, content, o.now)
+	r.written.remember(server, writtenReport{content, o.now})
 	return nil
-}
-
-func (r *Reconciler) remember(server types.NamespacedName, content [sha256.Size]byte, at time.Time) {
-	r.written.mutex.Lock()
-	defer r.written.mutex.Unlock()
-	if r.written.last == nil {
-		r.written.last = map[types.NamespacedName]writtenReport{}
-	}
-	r.written.last[server] = writtenReport{content, at}
 }
 
 // contains says whether an object has all that is wanted. Lists are wanted as they are.

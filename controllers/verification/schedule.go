@@ -5,7 +5,6 @@ import (
 	"hash/fnv"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -46,32 +45,6 @@ func (r *run) looked() time.Time {
 		return r.glanced
 	}
 	return r.at
-}
-
-// memory has the last run of each server. An operator that begins has none: it verifies anew.
-type memory struct {
-	mutex sync.Mutex
-	runs  map[types.NamespacedName]*run
-}
-
-func newMemory() *memory { return &memory{runs: map[types.NamespacedName]*run{}} }
-
-func (m *memory) last(server types.NamespacedName) *run {
-	m.mutex.Lock()
-	defer m.mutex.Unlock()
-	return m.runs[server]
-}
-
-func (m *memory) remember(server types.NamespacedName, r *run) {
-	m.mutex.Lock()
-	defer m.mutex.Unlock()
-	m.runs[server] = r
-}
-
-func (m *memory) forget(server types.NamespacedName) {
-	m.mutex.Lock()
-	defer m.mutex.Unlock()
-	delete(m.runs, server)
 }
 
 // mostInconclusive is how many runs in a row may come to no conclusion before that is what is told.

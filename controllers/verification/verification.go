@@ -72,10 +72,10 @@ type Reconciler struct {
 	// Now is the clock.
 	Now func() time.Time
 
-	runs    *memory
+	runs    byServer[*run]
 	rules   alertRules
-	scans   scans
-	written written
+	scans   byServer[scan]
+	written byServer[writtenReport]
 	started time.Time
 }
 
@@ -94,7 +94,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	last := r.runs.last(request.NamespacedName)
+	last, _ := r.runs.last(request.NamespacedName)
 	wait := r.due(o, last)
 	if wait > 0 && r.glanceDue(o, last, wait) <= 0 {
 		glance, held := r.glance(ctx, o, last)

@@ -7,12 +7,10 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
@@ -31,22 +29,11 @@ var VulnerabilityReports = optional.API{
 // reportsPage bounds how many reports are in memory at once.
 const reportsPage = 10
 
-// scans remembers what the reports said of the images of each server.
-type scans struct {
-	mutex sync.Mutex
-	last  map[types.NamespacedName]scan
-}
-
+// scan is what the reports said of the images of a server.
 type scan struct {
 	of      string
 	at      time.Time
 	verdict vulnerability.Verdict
-}
-
-func (s *scans) forget(server types.NamespacedName) {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	delete(s.last, server)
 }
 
 // scan is what Trivy operator's reports say of the images that run.
@@ -56,10 +43,7 @@ func (r *Reconciler) scan(ctx context.Context, o *observed) (scan, error) {
 	}
 	server, images := client.ObjectKeyFromObject(o.server), o.images()
 	of := fmt.Sprint(images)
-	r.scans.mutex.Lock()
-	last, ok := r.scans.last[server]
-	r.scans.mutex.Unlock()
-	if ok && last.of == of && o.now.Sub(last.at) < r.Settings.ReportsAge {
+	if last, ok := r.scans.last(server); ok && last.of == of && o.now.Sub(last.at) < r.Settings.ReportsAge {
 		return last, nil
 	}
 	next := scan{of: of, at: o.now}
@@ -72,12 +56,7 @@ func (r *Reconciler) scan(ctx context.Context, o *observed) (scan, error) {
 	default:
 		next.verdict = vulnerability.Judge(images, reports, o.now)
 	}
-	r.scans.mutex.Lock()
-	defer r.scans.mutex.Unlock()
-	if r.scans.last == nil {
-		r.scans.last = map[types.NamespacedName]scan{}
-	}
-	r.scans.last[server] = next
+	r.scans.remember(server, next)
 	return next, nil
 }
 

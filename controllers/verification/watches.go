@@ -33,7 +33,7 @@ const concurrency = 8
 
 // SetupWithManager registers the controller and what it watches.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
-	r.runs, r.started = newMemory(), r.Now()
+	r.started = r.Now()
 	if r.Attack == nil {
 		r.Attack = probe.Run
 	}
@@ -46,7 +46,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	}); err != nil {
 		return err
 	}
-	if err := collect.From(&collector{reader: r.Client, runs: r.runs}); err != nil {
+	if err := collect.From(&collector{reader: r.Client, runs: &r.runs}); err != nil {
 		return err
 	}
 	mapped := handler.EnqueueRequestsFromMapFunc
