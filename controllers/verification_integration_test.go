@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+	"github.com/bartizan-dev/bartizan/internal/keys"
 	"github.com/bartizan-dev/bartizan/internal/posture"
 	"github.com/bartizan-dev/bartizan/internal/probe"
 	"github.com/bartizan-dev/bartizan/test/controlplane"
@@ -214,6 +216,76 @@ func TestIntegrationPosture(t *testing.T) {
 		if p := w.failing("weather"); *p.Coverage >= *good.Coverage {
 			t.Errorf("without a pod the coverage is %d, with one %d", *p.Coverage, *good.Coverage)
 		}
+	})
+}
+
+// TestIntegrationOwnKeys: the operator's own keys at a server rotate by the gates' configuration as those of clients do, and the
+// attacks have the one that was retired, which the configuration had, beside the present one. A server without keys has none.
+func TestIntegrationOwnKeys(t *testing.T) {
+	w := newWorld(t)
+	w.everybody()
+	var ahead atomic.Int64
+	w.run(w.watchesItself, func(o *Options, _ *Config) {
+		o.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	})
+	w.create(w.server("weather"))
+	w.ready("weather")
+	keyless := w.server("keyless")
+	keyless.Spec.Authentication = &v1alpha1.Authentication{APIKeys: v1alpha1.APIKeys{Mode: v1alpha1.APIKeysDisabled}}
+	w.create(keyless)
+	w.ready("keyless")
+	attacked := func(name string) *probe.Keys {
+		w.verifyNow(name)
+		w.attacks.mutex.Lock()
+		defer w.attacks.mutex.Unlock()
+		for _, target := range slices.Backward(w.attacks.targets) {
+			if strings.HasPrefix(target.ServerName, name+".") && !target.Quick {
+				return target.Keys
+			}
+		}
+		t.Fatalf("%s is not attacked", name)
+		return nil
+	}
+	accepts := func(key keys.Key) error {
+		config, err := w.configuration("weather")
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(config.Verification.Keys, func(k gateconfig.Key) bool { return k.ID == key.ID && k.SHA256 == keys.Hash(key.Text) }) {
+			return fmt.Errorf("the gates do not accept key %s", key.ID)
+		}
+		return nil
+	}
+	if own := attacked("keyless"); own != nil {
+		t.Errorf("%+v", own)
+	}
+	if config, err := w.configuration("keyless"); err != nil || len(config.Verification.Keys) > 0 {
+		t.Errorf("%v, %+v", err, config.Verification)
+	}
+	first := attacked("weather")
+	if first == nil || first.Retired.Text != "" {
+		t.Fatalf("%+v", first)
+	}
+	if err := accepts(first.Present); err != nil {
+		t.Error(err)
+	}
+	s := &v1alpha1.MCPServer{}
+	if err := w.get("weather", s); err != nil || !slices.Contains(s.Status.Posture.UnknownControls, "AUTH-5") {
+		t.Errorf("AUTH-5 is known, although no key was retired: %v, %+v", err, s.Status.Posture)
+	}
+	ahead.Store(int64(63 * time.Minute))
+	second := attacked("weather")
+	if second.Retired != first.Present || second.Present == first.Present {
+		t.Errorf("%s and %s follow %s and %s", second.Present, second.Retired, first.Present, first.Retired)
+	}
+	controlplane.Eventually(t, soon, func(context.Context) error {
+		if err := accepts(second.Present); err != nil {
+			return err
+		}
+		if accepts(second.Retired) == nil {
+			return fmt.Errorf("the gates accept key %s still", second.Retired.ID)
+		}
+		return nil
 	})
 }
 

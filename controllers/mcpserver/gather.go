@@ -35,8 +35,9 @@ type observed struct {
 	floor profile.Floor
 	// who is who may use the server.
 	who access.Result
-	// status says who may read the gates' status ports.
-	status gateconfig.Status
+	// status says who may read the gates' status ports, verification what the operator attacks them with.
+	status       gateconfig.Status
+	verification gateconfig.Verification
 
 	networkPolicy     *networkingv1.NetworkPolicy
 	gateSecret        *corev1.Secret
@@ -128,6 +129,25 @@ func (r *Reconciler) gatherAccess(ctx context.Context, o *observed) error {
 	o.status = gateconfig.Status{Authority: bundle, Identities: []string{clientid.Operator}}
 	if len(r.Settings.Monitoring) > 0 {
 		o.status.Identities = append(o.status.Identities, clientid.Monitoring)
+	}
+	return r.gatherVerification(ctx, o)
+}
+
+// gatherVerification finds the keys that the gates accept from the operator now.
+func (r *Reconciler) gatherVerification(ctx context.Context, o *observed) error {
+	series, err := authority.SyntheticKeys(ctx, r.Client, r.Settings.Namespace, o.server)
+	if err != nil || series == nil {
+		return err
+	}
+	accepted, err := series.Accepted(o.now)
+	if err != nil {
+		return err
+	}
+	for _, key := range accepted {
+		o.verification.Keys = append(o.verification.Keys, gateconfig.Key{ID: key.ID, SHA256: key.SHA256, NotAfter: key.NotAfter})
+	}
+	if _, next := series.Present(o.now); o.who.Next.IsZero() || next.Before(o.who.Next) {
+		o.who.Next = next
 	}
 	return nil
 }

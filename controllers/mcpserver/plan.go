@@ -115,7 +115,7 @@ func build(o *observed, p manifests.Params) (plan, error) {
 	if err != nil {
 		return plan{}, err
 	}
-	config.Policy.Forbidden = forbidden(o)
+	config.Policy.Forbidden, config.Verification = forbidden(o), o.verification
 	if p.Gate, err = manifests.Seal(config); err != nil {
 		return plan{}, err
 	}
@@ -187,7 +187,7 @@ func restricted(o *observed, p manifests.Params, problems manifests.Problems) (p
 	if o.gateSecret != nil && ours(o, o.gateSecret) {
 		current, err := gateconfig.Parse(o.gateSecret.Data[gateconfig.ConfigFile])
 		if err == nil {
-			next := gateconfig.Config{Clients: o.who.Clients, Policy: o.who.Policy, Authorities: o.who.Authorities, Status: o.status, Tools: manifests.Tools(o.server)}
+			next := gateconfig.Config{Clients: o.who.Clients, Policy: o.who.Policy, Authorities: o.who.Authorities, Status: o.status, Verification: o.verification, Tools: manifests.Tools(o.server)}
 			if forbidden := forbidden(o); valid(forbidden) {
 				next.Policy.Forbidden = forbidden
 			}

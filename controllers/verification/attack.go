@@ -142,9 +142,12 @@ func (r *Reconciler) targets(ctx context.Context, o *observed, mark string, quic
 			return nil, "the authority of the serving certificate cannot be read"
 		}
 	}
+	if base.Keys, err = o.ownKeys(); err != nil {
+		return nil, "the operator has no key to show"
+	}
 	why := ""
 	if manifests.Authentication(o.server).ClientCertificates == gateconfig.Disabled {
-		base.NoIdentity = "the server takes no client certificates, so the operator has no identity without grants to try"
+		base.NoIdentity = "the server takes neither client certificates nor API keys, so the operator has no identity without grants to try"
 	} else {
 		if base.Identity, err = authority.Credentials(r.Client, r.Settings.Namespace)(ctx); err != nil {
 			return nil, "the operator has no certificate yet"
@@ -164,6 +167,23 @@ func (r *Reconciler) targets(ctx context.Context, o *observed, mark string, quic
 		}
 	}
 	return all, why
+}
+
+// ownKeys are the operator's keys at the server; nil where it takes none.
+func (o *observed) ownKeys() (*probe.Keys, error) {
+	if o.series == nil {
+		return nil, nil
+	}
+	present, _ := o.series.Present(o.now)
+	all := &probe.Keys{}
+	var err error
+	if all.Present, err = o.series.Key(present); err != nil {
+		return nil, err
+	}
+	if n, ok := o.series.Retired(o.now); ok {
+		all.Retired, err = o.series.Key(n)
+	}
+	return all, err
 }
 
 // resource is what the gates must say of the server to who asks how to get a token.

@@ -14,11 +14,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/controllers/authority"
 	"github.com/bartizan-dev/bartizan/controllers/internal/access"
 	"github.com/bartizan-dev/bartizan/controllers/internal/floor"
 	"github.com/bartizan-dev/bartizan/controllers/internal/isolation"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
 	"github.com/bartizan-dev/bartizan/internal/inventory"
+	"github.com/bartizan-dev/bartizan/internal/keys"
 	"github.com/bartizan-dev/bartizan/internal/posture"
 	"github.com/bartizan-dev/bartizan/internal/profile"
 )
@@ -41,6 +43,8 @@ type observed struct {
 	caBundle string
 	// inventory is what the server offers; nil while nobody knows.
 	inventory *inventory.Document
+	// series are the operator's own keys at the server; nil where it takes none.
+	series    *keys.Series
 	alerts    alerts
 	unmanaged *posture.Fact[posture.Unmanaged]
 	scan      scan
@@ -52,7 +56,7 @@ type gate struct {
 	ips []string
 }
 
-// gather reads caches. Of Secrets it reads nothing.
+// gather reads caches. Of Secrets it reads the operator's own only.
 func (r *Reconciler) gather(ctx context.Context, server *v1alpha1.MCPServer) (*observed, error) {
 	o := &observed{server: server, now: r.Now(), clients: map[string]*v1alpha1.MCPClient{}}
 	in := client.InNamespace(server.Namespace)
@@ -111,6 +115,9 @@ func (r *Reconciler) gather(ctx context.Context, server *v1alpha1.MCPServer) (*o
 		return nil, err
 	}
 	if o.scan, err = r.scan(ctx, o); err != nil {
+		return nil, err
+	}
+	if o.series, err = authority.SyntheticKeys(ctx, r.Client, r.Settings.Namespace, server); err != nil {
 		return nil, err
 	}
 	if !r.APIs.Served(certmanager.SchemeGroupVersion.Group) {

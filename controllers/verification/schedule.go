@@ -114,6 +114,11 @@ func subject(o *observed) string {
 	for _, g := range o.gates {
 		fmt.Fprintf(&b, " %s", g.pod.UID)
 	}
+	if o.series != nil {
+		if n, ok := o.series.Retired(o.now); ok {
+			fmt.Fprintf(&b, " key %d", n)
+		}
+	}
 	for _, fact := range [][]string{o.openings(), o.detours()} {
 		fmt.Fprintf(&b, " %q", fact)
 	}

@@ -90,6 +90,8 @@ type Config struct {
 	// Clients are the callers that exist and that both sides agreed to, sorted by namespace and name. Any other caller
 	// is unknown, whatever certificate it shows.
 	Clients []Client `json:"clients"`
+	// Verification is what the operator attacks the gate with.
+	Verification Verification `json:"verification,omitzero"`
 	// Audit says what the audit log has of the arguments of calls.
 	Audit Audit `json:"audit,omitzero"`
 	// Tracing says which requests the gate writes spans of.
@@ -198,6 +200,16 @@ type Client struct {
 	Keys []Key `json:"keys,omitempty"`
 	// Certificates is Disabled for a client whose certificates are refused, valid ones too; empty otherwise.
 	Certificates Mode `json:"certificates,omitempty"`
+}
+
+// Operator is the operator as a caller, which its certificate or one of its keys shows. It is given nothing: no policy can name a
+// client without a namespace, so all that it asks for is denied. The operator shows with it that denials work.
+var Operator = Object{Name: "bartizan-operator"}
+
+// Verification is what the operator attacks the gate with.
+type Verification struct {
+	// Keys are accepted from the operator, and rotate like those of any client: so it shows that one which was retired is refused.
+	Keys []Key `json:"keys,omitempty"`
 }
 
 // Key is one accepted API key.

@@ -127,7 +127,11 @@ func (c *Config) validate() error {
 	if err := c.Status.validate(); err != nil {
 		return err
 	}
-	if err := validateClients(c.Clients); err != nil {
+	ids := map[string]bool{}
+	if err := validateClients(c.Clients, ids); err != nil {
+		return err
+	}
+	if err := validateKeys("verification", c.Verification.Keys, ids); err != nil {
 		return err
 	}
 	if c.Tracing.Mode != "" && c.Tracing.Mode != TracingSampled {
@@ -217,8 +221,7 @@ func (s *Status) validate() error {
 	return nil
 }
 
-func validateClients(clients []Client) error {
-	ids := map[string]bool{}
+func validateClients(clients []Client, ids map[string]bool) error {
 	for i, client := range clients {
 		if !isLabel(client.Namespace) || !isLabel(client.Name) {
 			return fmt.Errorf("clients[%d]: not a namespace and a name", i)
@@ -229,21 +232,29 @@ func validateClients(clients []Client) error {
 		if client.Certificates != "" && client.Certificates != Disabled {
 			return fmt.Errorf("clients[%d].certificates: not Disabled", i)
 		}
-		for j, key := range client.Keys {
-			field := fmt.Sprintf("clients[%d].keys[%d]", i, j)
-			if !keyID.MatchString(key.ID) {
-				return fmt.Errorf("%s.id: not the id of a key", field)
-			}
-			if ids[key.ID] {
-				return fmt.Errorf("%s.id: used twice", field)
-			}
-			ids[key.ID] = true
-			if sum, err := hex.DecodeString(key.SHA256); err != nil || len(sum) != 32 || key.SHA256 != strings.ToLower(key.SHA256) {
-				return fmt.Errorf("%s.sha256: not 64 lower-case hex digits", field)
-			}
-			if key.NotAfter.IsZero() {
-				return fmt.Errorf("%s.notAfter: missing", field)
-			}
+		if err := validateKeys(fmt.Sprintf("clients[%d]", i), client.Keys, ids); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// validateKeys checks the keys of somebody; ids are those of all keys so far.
+func validateKeys(of string, keys []Key, ids map[string]bool) error {
+	for i, key := range keys {
+		field := fmt.Sprintf("%s.keys[%d]", of, i)
+		if !keyID.MatchString(key.ID) {
+			return fmt.Errorf("%s.id: not the id of a key", field)
+		}
+		if ids[key.ID] {
+			return fmt.Errorf("%s.id: used twice", field)
+		}
+		ids[key.ID] = true
+		if sum, err := hex.DecodeString(key.SHA256); err != nil || len(sum) != 32 || key.SHA256 != strings.ToLower(key.SHA256) {
+			return fmt.Errorf("%s.sha256: not 64 lower-case hex digits", field)
+		}
+		if key.NotAfter.IsZero() {
+			return fmt.Errorf("%s.notAfter: missing", field)
 		}
 	}
 	return nil

@@ -189,6 +189,12 @@ func TestParseRefusesWhatCannotBeObeyed(t *testing.T) {
 		"clients[1].keys[0].id: used twice": func(c *gateconfig.Config) {
 			c.Clients[1].Keys = []gateconfig.Key{{ID: id, SHA256: strings.Repeat("1", 64), NotAfter: time.Now()}}
 		},
+		"verification.keys[1].id: used twice": func(c *gateconfig.Config) {
+			c.Verification.Keys = []gateconfig.Key{{ID: strings.Repeat("c", 16), SHA256: strings.Repeat("1", 64), NotAfter: time.Now()}, c.Clients[0].Keys[0]}
+		},
+		"verification.keys[0].notAfter:": func(c *gateconfig.Config) {
+			c.Verification.Keys = []gateconfig.Key{{ID: strings.Repeat("c", 16), SHA256: strings.Repeat("1", 64)}}
+		},
 		"clients[0].keys[0].sha256:":   func(c *gateconfig.Config) { c.Clients[0].Keys[0].SHA256 = strings.Repeat("A", 64) },
 		"clients[0].keys[0].notAfter:": func(c *gateconfig.Config) { c.Clients[0].Keys[0].NotAfter = time.Time{} },
 		"policy.rules[0].id:":          func(c *gateconfig.Config) { c.Policy.Rules[0].ID = "" },

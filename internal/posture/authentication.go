@@ -2,6 +2,7 @@ package posture
 
 import (
 	"fmt"
+	"slices"
 )
 
 var authentication = []Control{
@@ -44,7 +45,7 @@ var authentication = []Control{
 		Remediation: "See the condition ConfigurationInForce of the MCPServer: a gate that runs an old configuration accepts old keys. Delete its pod.",
 		judge: func(s *Snapshot) verdict {
 			// What gates accept has no retired key in it, and what they do not accept is refused.
-			return both(probed("AUTH-5")(s), none(func(s *Snapshot) Fact[[]string] { return s.StaleKeys },
+			return both(judgeRetired(s), none(func(s *Snapshot) Fact[[]string] { return s.StaleKeys },
 				"the gates accept no key that is retired, revoked or at its end")(s))
 		},
 	},
@@ -87,6 +88,24 @@ var authentication = []Control{
 		judge: yes(func(s *Snapshot) Fact[bool] { return s.Throttling },
 			"failed authentication is throttled, and an alert rule watches for it", "failed authentication is not throttled, or no alert rule watches for it"),
 	},
+}
+
+// RetiredKey names the probe that shows a key of the operator's own that was accepted once.
+const RetiredKey = "retired key"
+
+// judgeRetired judges by the probes: that keys which never were any are refused says nothing of those that were.
+func judgeRetired(s *Snapshot) verdict {
+	v := probed("AUTH-5")(s)
+	if v.status != Pass {
+		return v
+	}
+	if missing, ok := known(s, s.APIKeys); !ok {
+		return missing
+	}
+	if s.APIKeys.Value && !slices.ContainsFunc(s.Run.Value.Probes, func(p Probe) bool { return p.Name == RetiredKey }) {
+		return verdict{status: Error, reason: "no key of the operator's own has been retired at this server yet: the first is, an hour after the server was made"}
+	}
+	return v
 }
 
 func judgeUnique(s *Snapshot) verdict {

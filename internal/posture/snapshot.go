@@ -23,6 +23,8 @@ type Snapshot struct {
 	Clients Fact[[]Client]
 	// StaleKeys say which keys gates accept that no MCPClient has in use.
 	StaleKeys Fact[[]string]
+	// APIKeys says whether the server accepts API keys.
+	APIKeys Fact[bool]
 	// Tokens says whether the server accepts tokens of an issuer.
 	Tokens Fact[bool]
 	// Throttling says whether failed logins are throttled and an alert is there for them.

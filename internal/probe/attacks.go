@@ -107,13 +107,32 @@ func (r *run) permissions(ctx context.Context) {
 	}
 }
 
-// identified is attempt by somebody who is known.
+// identified is attempt by somebody who is known: by a certificate, or by a key where the gate asks for none.
 func (r *run) identified(ctx context.Context, name, control string, q request, w want) {
-	if r.Identity == nil {
+	switch {
+	case r.Identity != nil:
+	case r.Keys == nil:
 		r.add(name, control, posture.Inconclusive, r.NoIdentity)
 		return
+	case r.noKey != "":
+		r.add(name, control, posture.Inconclusive, r.noKey)
+		return
+	default:
+		q = withKey(q, r.Keys.Present)
 	}
 	r.attempt(ctx, name, control, r.Identity, q, w)
+}
+
+// retired shows a key that the gate accepted once. Its refusal counts only beside that of the present one, which the gate knows.
+func (r *run) retired(ctx context.Context) {
+	const name, control = posture.RetiredKey, "AUTH-5"
+	switch {
+	case r.Keys == nil:
+	case !r.acceptsKey(ctx):
+		r.add(name, control, posture.Inconclusive, r.noKey)
+	case r.Keys.Retired.Text != "":
+		r.attempt(ctx, name, control, r.Identity, withKey(request{body: r.nothing()}, r.Keys.Retired), unauthenticated)
+	}
 }
 
 // reading sends messages that two readers would read in two ways.
@@ -172,7 +191,7 @@ func (r *run) leaks(context.Context) {
 		for name, values := range a.header {
 			text += "\n" + name + ": " + strings.Join(values, ",")
 		}
-		if strings.Contains(text, r.nonce) {
+		if strings.Contains(text, r.nonce) || r.Keys != nil && strings.Contains(text, keys.Prefix+r.Keys.Present.ID) {
 			repeated++
 		}
 		for _, trace := range traces {

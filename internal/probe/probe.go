@@ -12,10 +12,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"maps"
 	"net"
 	"strconv"
 	"time"
 
+	"github.com/bartizan-dev/bartizan/internal/keys"
 	"github.com/bartizan-dev/bartizan/internal/posture"
 )
 
@@ -34,7 +36,9 @@ type Target struct {
 	Revision string
 	// Identity is a certificate that the gate accepts and that may do nothing; nil where the gate asks for no certificate.
 	Identity *tls.Certificate
-	// NoIdentity says why Identity is nil.
+	// Keys are API keys of the operator's, which may do nothing either; nil for a gate that takes none.
+	Keys *Keys
+	// NoIdentity says why the operator is nobody who is known; only where it has neither a certificate nor keys.
 	NoIdentity string
 	// Forged are certificates that no gate may accept.
 	Forged []Forged
@@ -47,6 +51,14 @@ type Target struct {
 	Mark string
 	// Timeout bounds each attempt. A connection that does not come about within it is one that something prevents.
 	Timeout time.Duration
+}
+
+// Keys are API keys of the operator's at one server, which rotate as those of clients do.
+type Keys struct {
+	// Present is the one that gates accept.
+	Present keys.Key
+	// Retired is one that they accepted once; empty while none was retired.
+	Retired keys.Key
 }
 
 // Forged is a certificate that no gate may accept.
@@ -86,7 +98,7 @@ func Run(ctx context.Context, t Target) []posture.Probe {
 		return r.results
 	}
 	for _, step := range []func(context.Context){
-		r.authentication, r.certificates, r.resource, r.permissions, r.reading, r.malformed, r.leaks, r.transport, r.detours,
+		r.authentication, r.retired, r.certificates, r.resource, r.permissions, r.reading, r.malformed, r.leaks, r.transport, r.detours,
 	} {
 		step(ctx)
 	}
@@ -101,6 +113,8 @@ type run struct {
 	results []posture.Probe
 	// answers are all answers, for what no answer may have in it.
 	answers []answer
+	// noKey says why the present key shows nothing; empty when the gate has accepted it.
+	noKey string
 }
 
 func (r *run) result(name, control string, outcome posture.Outcome, detail string) posture.Probe {
@@ -113,17 +127,48 @@ func (r *run) add(name, control string, outcome posture.Outcome, detail string) 
 
 // control says why the gate does not answer as it should; "" when it does.
 func (r *run) control(ctx context.Context) string {
+	ping := request{body: r.message("ping", "")}
 	w := denied
 	if r.Identity == nil {
 		w = unauthenticated
+		if r.acceptsKey(ctx) {
+			return ""
+		}
 	}
-	switch a := r.send(ctx, r.Identity, request{body: r.message("ping", "")}); {
+	switch a := r.send(ctx, r.Identity, ping); {
 	case a.err != nil:
 		return "the gate does not answer: " + words(a.err)
 	case w.met(a) != "":
 		return "the gate does not answer as it should: " + w.met(a)
 	}
 	return ""
+}
+
+// acceptsKey says whether the gate knows the operator by its present key, and denies it what nobody granted.
+func (r *run) acceptsKey(ctx context.Context) bool {
+	if r.Keys == nil {
+		return false
+	}
+	a := r.send(ctx, r.Identity, withKey(request{body: r.message("ping", "")}, r.Keys.Present))
+	switch {
+	case a.err != nil:
+		r.noKey = words(a.err)
+	case denied.met(a) != "":
+		r.noKey = "the gate does not accept the operator's present key: " + denied.met(a)
+	default:
+		r.noKey = ""
+	}
+	return r.noKey == ""
+}
+
+// withKey is a request with an API key.
+func withKey(q request, key keys.Key) request {
+	q.header = maps.Clone(q.header)
+	if q.header == nil {
+		q.header = map[string][]string{}
+	}
+	q.header["Authorization"] = []string{"Bearer " + key.Text}
+	return q
 }
 
 // address is the gate's.

@@ -21,6 +21,7 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/authproxy/gatetest"
 	"github.com/bartizan-dev/bartizan/internal/clientid"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+	"github.com/bartizan-dev/bartizan/internal/keys"
 	"github.com/bartizan-dev/bartizan/internal/policy"
 	"github.com/bartizan-dev/bartizan/internal/posture"
 	"github.com/bartizan-dev/bartizan/internal/probe"
@@ -65,6 +66,11 @@ type fixture struct {
 	agents, serving, system *gatetest.Authority
 	certificate, key        string
 	audit                   *lines
+	// series are the operator's own keys, at two hours of their age.
+	series keys.Series
+	now    time.Time
+	// write gives the gate that was started last another configuration.
+	write func(change func(*gateconfig.Config))
 }
 
 type lines struct {
@@ -87,7 +93,33 @@ func (l *lines) text() string {
 func newFixture(t *testing.T) *fixture {
 	f := &fixture{agents: gatetest.NewAuthority(t, "agents"), serving: gatetest.NewAuthority(t, "serving"), system: gatetest.NewAuthority(t, "system"), audit: &lines{}}
 	f.certificate, f.key = f.serving.Serving(t)
+	f.now = time.Now()
+	f.series = keys.Series{Secret: []byte("of the operator's"), Name: "pods", Since: f.now.Add(-2 * time.Hour)}
 	return f
+}
+
+// accepted are the operator's keys that a gate is told of at a time.
+func (f *fixture) accepted(t *testing.T, at time.Time) (all []gateconfig.Key) {
+	t.Helper()
+	accepted, err := f.series.Accepted(at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range accepted {
+		all = append(all, gateconfig.Key{ID: k.ID, SHA256: k.SHA256, NotAfter: k.NotAfter.UTC()})
+	}
+	return all
+}
+
+// own is one of the operator's keys, by its place from the present one.
+func (f *fixture) own(t *testing.T, place int) keys.Key {
+	t.Helper()
+	present, _ := f.series.Present(f.now)
+	key, err := f.series.Key(present + place)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
 }
 
 // target is a gate at an address with everything to attack it.
@@ -106,6 +138,7 @@ func (f *fixture) target(t *testing.T, gateAddress string) probe.Target {
 	return probe.Target{
 		Pod: "pods-1", Address: ip, GatePort: number, ServerPort: closed(t), ServerName: host, Host: host, Path: "/mcp",
 		Roots: f.serving.Pool(), Revision: "2025-11-25", Identity: &operator, Mark: mark, Timeout: 5 * time.Second,
+		Keys: &probe.Keys{Present: f.own(t, 0), Retired: f.own(t, -1)},
 		Forged: []probe.Forged{
 			forged("expired certificate", f.system, clientid.Operator, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }),
 			forged("certificate of an unknown authority", gatetest.NewAuthority(t, "forger"), clientid.Operator),
@@ -137,11 +170,17 @@ func (f *fixture) start(t *testing.T, upstream string, change func(*gateconfig.C
 		Status:         gateconfig.Status{Authority: f.system.PEM, Identities: []string{clientid.Operator}},
 		Clients:        []gateconfig.Client{{Object: gateconfig.Object{Namespace: "agents", Name: "alice"}}},
 		Policy:         policy.Policy{Rules: []policy.Rule{{ID: "friends/0", Clients: []string{"agents/alice"}, Tools: []string{"**"}}}},
+		Verification:   gateconfig.Verification{Keys: f.accepted(t, f.now)},
 	}
 	if change != nil {
 		change(&config)
 	}
-	directory.Write(t, gatetest.Files(t, config, f.certificate, f.key))
+	f.write = func(change func(*gateconfig.Config)) {
+		next := config
+		change(&next)
+		directory.Write(t, gatetest.Files(t, next, f.certificate, f.key))
+	}
+	f.write(func(*gateconfig.Config) {})
 	log := &lines{}
 	g, err := gate.New(gate.Options{
 		ConfigDirectory: directory.Path, Server: config.Server, GateAddress: "127.0.0.1:0", StatusAddress: "127.0.0.1:0",
@@ -173,7 +212,9 @@ func TestGateHolds(t *testing.T) {
 		"key and certificate": func(c *gateconfig.Config) { c.Authentication.ClientCertificates = gateconfig.Required },
 		"certificate alone": func(c *gateconfig.Config) {
 			c.Authentication = gateconfig.Authentication{APIKeys: gateconfig.Disabled, ClientCertificates: gateconfig.Required}
+			c.Verification = gateconfig.Verification{}
 		},
+		"key alone": func(c *gateconfig.Config) { c.Authentication.ClientCertificates = gateconfig.Disabled },
 		"tokens of an issuer": func(c *gateconfig.Config) {
 			c.Authentication.Tokens = []gateconfig.TokenIssuer{gatetest.NewIssuer(t, "https://issuer.test").Config(t, "corp", "https://"+host+"/mcp")}
 		},
@@ -185,6 +226,12 @@ func TestGateHolds(t *testing.T) {
 			target := f.target(t, f.start(t, upstream.Listener.Addr().String(), change))
 			if name == "tokens of an issuer" {
 				target.Resource = &probe.Resource{URL: "https://" + host + "/mcp", Issuers: []string{"https://issuer.test"}}
+			}
+			switch name {
+			case "certificate alone":
+				target.Keys = nil
+			case "key alone":
+				target.Identity, target.Forged = nil, nil
 			}
 			if name == "newest revision" {
 				target.Revision = "2026-07-28"
@@ -201,9 +248,12 @@ func TestGateHolds(t *testing.T) {
 				}
 			}
 			for _, id := range []string{"AUTH-1", "AUTH-5", "AUTH-6", "AUTH-7", "PERM-1", "PERM-2", "PERM-7", "ENC-1", "ENC-2", "ENC-3", "LOG-3", "TEST-3", "LEAST-6"} {
-				if controls[id] == 0 {
+				if controls[id] == 0 && (id != "AUTH-7" || name != "key alone") {
 					t.Errorf("%s is not attacked", id)
 				}
+			}
+			if retired := slices.ContainsFunc(results, func(r posture.Probe) bool { return r.Name == posture.RetiredKey }); retired != (target.Keys != nil) {
+				t.Errorf("a retired key was tried: %v", retired)
 			}
 			if seen := upstream.seen(); len(seen) > 0 {
 				t.Errorf("reached the server: %v", seen)
@@ -221,17 +271,76 @@ func TestGateHolds(t *testing.T) {
 	}
 }
 
-// TestWithoutIdentity: where the gate asks for no certificate, what needs one is inconclusive, and nothing passes for it.
+// TestRetiredKey: it is one that the same gate accepted, and does not any more once its configuration is without it. A gate that
+// does not know the present key shows nothing by refusing another, and one that goes on with an old configuration is found out.
+func TestRetiredKey(t *testing.T) {
+	f := newFixture(t)
+	upstream := newRecorder(t).Listener.Addr().String()
+	at := func(when time.Time) func(*gateconfig.Config) {
+		return func(c *gateconfig.Config) { c.Verification.Keys = f.accepted(t, when) }
+	}
+	unknown := f.start(t, upstream, at(f.now.Add(100*time.Hour)))
+	before := f.start(t, upstream, at(f.now.Add(-61*time.Minute)))
+	rotates := f.start(t, upstream, at(f.now.Add(-61*time.Minute)))
+	retired := func(address string, own probe.Keys) (got posture.Probe) {
+		t.Helper()
+		target := f.target(t, address)
+		target.Keys = &own
+		for _, r := range probe.Run(t.Context(), target) {
+			if r.Name == posture.RetiredKey {
+				got = r
+			} else if r.Outcome != posture.Held {
+				t.Errorf("%+v", r)
+			}
+		}
+		return got
+	}
+	for _, test := range []struct {
+		name, address string
+		keys          probe.Keys
+		want          posture.Outcome
+		detail        string
+	}{
+		{"a gate that goes on with an old configuration", before, probe.Keys{Present: f.own(t, 0), Retired: f.own(t, -1)}, posture.Broken, "HTTP status 403"},
+		{"a gate that knows neither", unknown, probe.Keys{Present: f.own(t, 0), Retired: f.own(t, -1)}, posture.Inconclusive,
+			"the gate does not accept the operator's present key: HTTP status 401"},
+		{"none is retired yet", rotates, probe.Keys{Present: f.own(t, -1)}, "", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got := retired(test.address, test.keys)
+			if got.Outcome != test.want || got.Detail != test.detail || got.Outcome != "" && got.Control != "AUTH-5" {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+	f.write(at(f.now)) // as the operator retires a key
+	gatetest.Eventually(t, "the retired key is refused", func() bool {
+		return retired(rotates, probe.Keys{Present: f.own(t, 0), Retired: f.own(t, -1)}).Outcome == posture.Held
+	})
+	for place := -1; place <= 0; place++ {
+		if key := f.own(t, place); strings.Contains(f.audit.text(), key.Text) || !strings.Contains(f.audit.text(), `"`+key.ID+`"`) {
+			t.Errorf("the audit log does not name key %s, or tells it", key.ID)
+		}
+	}
+}
+
+// TestWithoutIdentity: where the gate takes neither certificates nor keys, or not the one that the operator shows, what needs
+// somebody who is known is inconclusive, and nothing passes for it.
 func TestWithoutIdentity(t *testing.T) {
 	f := newFixture(t)
 	target := f.target(t, f.start(t, newRecorder(t).Listener.Addr().String(), func(c *gateconfig.Config) {
 		c.Authentication.ClientCertificates = gateconfig.Disabled
 	}))
-	target.Identity, target.NoIdentity = nil, "no certificate is asked for"
-	for _, r := range probe.Run(t.Context(), target) {
-		needs := slices.Contains([]string{"PERM-1", "PERM-2", "PERM-7"}, r.Control) || r.Control == "TEST-3" && r.Name != "all answers"
-		if want := map[bool]posture.Outcome{true: posture.Inconclusive, false: posture.Held}[needs]; r.Outcome != want {
-			t.Errorf("want %s: %+v", want, r)
+	target.Identity = nil
+	neither, stranger := target, target
+	neither.Keys, neither.NoIdentity = nil, "nothing is asked for"
+	stranger.Keys = &probe.Keys{Present: f.own(t, 7), Retired: f.own(t, 6)}
+	for name, target := range map[string]probe.Target{"neither": neither, "another key": stranger} {
+		for _, r := range probe.Run(t.Context(), target) {
+			needs := slices.Contains([]string{"PERM-1", "PERM-2", "PERM-7"}, r.Control) || r.Control == "TEST-3" && r.Name != "all answers" || r.Name == posture.RetiredKey
+			if want := map[bool]posture.Outcome{true: posture.Inconclusive, false: posture.Held}[needs]; r.Outcome != want || needs && r.Detail == "" {
+				t.Errorf("%s: want %s: %+v", name, want, r)
+			}
 		}
 	}
 }
@@ -278,7 +387,7 @@ func TestSabotage(t *testing.T) {
 			target := f.target(t, listener.Addr().String())
 			target.Resource = &probe.Resource{URL: "https://" + host + "/mcp", Issuers: []string{"https://issuer.test"}}
 			gate := &brokengate.Gate{
-				Hosts: []string{host}, Authority: f.system.Pool(), Upstream: upstream.URL, Broken: func() string { return broken },
+				Hosts: []string{host}, Authority: f.system.Pool(), Accepts: brokengate.Knows(f.accepted(t, f.now)), Upstream: upstream.URL, Broken: func() string { return broken },
 				Metadata:     `{"resource":"https://` + host + `/mcp","authorization_servers":["https://issuer.test"]}`,
 				MetadataPath: "/.well-known/oauth-protected-resource/mcp",
 			}

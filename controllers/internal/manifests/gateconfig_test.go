@@ -201,8 +201,11 @@ func TestRestrict(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	own := gateconfig.Key{ID: strings.Repeat("c", 16), SHA256: strings.Repeat("2", 64), NotAfter: end}
+	next.Verification.Keys = []gateconfig.Key{own} // the operator's own rotate, too
 	got := Restrict(current, next)
 	want := current
+	want.Verification = next.Verification
 	want.Clients = changed.Clients[:1]
 	want.Policy.Rules = []policy.Rule{{ID: "readers/0", Clients: []string{"agents/assistant"}, Tools: []string{"read_*"}, NotAfter: end}}
 	if diff := cmp.Diff(want, got); diff != "" {

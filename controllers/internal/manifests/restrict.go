@@ -15,7 +15,7 @@ import (
 // running, and no more open than it was.
 func Restrict(current, next gateconfig.Config) gateconfig.Config {
 	c := current
-	c.Status = next.Status
+	c.Status, c.Verification = next.Status, next.Verification
 	c.Authorities = map[string]string{}
 	for namespace := range current.Authorities {
 		if bundle, ok := next.Authorities[namespace]; ok {

@@ -149,7 +149,8 @@ func derive(c gateconfig.Config, pair tls.Certificate) (*Generation, error) {
 			return nil, fmt.Errorf("%s: status.authority: %w", gateconfig.ConfigFile, err)
 		}
 	}
-	for _, client := range c.Clients {
+	// The operator is a client like any other as far as its keys go. Its certificates need no entry.
+	for _, client := range append(slices.Clone(c.Clients), gateconfig.Client{Object: gateconfig.Operator, Keys: c.Verification.Keys, Certificates: gateconfig.Disabled}) {
 		g.clients[client.Object] = client.Certificates
 		for _, key := range client.Keys {
 			sum, err := hex.DecodeString(key.SHA256)

@@ -291,3 +291,61 @@ func TestOperator(t *testing.T) {
 		t.Errorf("%d requests reached the server", len(seen))
 	}
 }
+
+// TestOperatorsKey: a key of the operator's own says who it is as its certificate does, gives it as little, and is of no use beside
+// anybody else's credential. It announces a verification where no certificate can.
+func TestOperatorsKey(t *testing.T) {
+	t.Parallel()
+	upstream := newRecorder(t, result)
+	text, key := gatetest.NewKey(t, time.Now().Add(time.Hour))
+	w := newWorld(t, upstream.address(), func(w *world) {
+		w.config.Verification.Keys, w.config.Authentication.ClientCertificates = []gateconfig.Key{key}, gateconfig.Required
+	})
+	operator := w.system.Client(t, clientid.Operator)
+	for _, test := range []struct {
+		name         string
+		certificates gateconfig.Mode
+		client       *http.Client
+		reason       string // to refuse the credential; empty for one that is known
+	}{
+		{"key alone", gateconfig.Required, w.keyed(text), "certificate-required"},
+		{"key and certificate", gateconfig.Required, w.keyed(text, operator), ""},
+		{"key beside a client's certificate", gateconfig.Required, w.keyed(text, w.alice), "credentials-contradict"},
+		{"client's key beside the certificate", gateconfig.Required, w.keyed(w.aliceKey, operator), "credentials-contradict"},
+		{"key alone", gateconfig.Optional, w.keyed(text), ""},
+		{"key and certificate", gateconfig.Optional, w.keyed(text, operator), ""},
+		{"another key of that id", gateconfig.Optional, w.keyed(text[:len(text)-4] + "aaaa"), "key-wrong"},
+		{"key alone", gateconfig.Disabled, w.keyed(text), ""},
+	} {
+		if test.certificates != w.config.Authentication.ClientCertificates {
+			w.reload(func(c *gateconfig.Config) { c.Authentication.ClientCertificates = test.certificates })
+		}
+		for _, body := range []string{legacyCall, legacyList} {
+			status, _, answer := do(t, test.client, w.post(body))
+			record := w.audit.last(t)
+			if test.reason == "" && (status != http.StatusForbidden || record.Decision != audit.Denied || record.Client != "/bartizan-operator" || record.KeyID != key.ID) ||
+				test.reason != "" && (status != http.StatusUnauthorized || record.Reason != test.reason) {
+				t.Errorf("certificates %s, %s: %d %s, %+v", test.certificates, test.name, status, answer, record)
+			}
+		}
+	}
+	const announced = "4bf92f3577b34da6a3ce929d0e0e4736"
+	mark := set("Traceparent", "00-"+announced+"-0000000000000001-00")
+	if status, _, body := do(t, w.keyed(text), w.post(legacyCall, mark)); status != http.StatusForbidden {
+		t.Errorf("%d %s", status, body)
+	}
+	if status, _, body := do(t, w.client(), w.post(legacyCall, mark)); status != http.StatusUnauthorized {
+		t.Errorf("%d %s", status, body)
+	}
+	if got := w.metric(t, `bartizan_gate_verification_refusals_total`); got != "1" {
+		t.Errorf("%s attacks of the operator's are known", got)
+	}
+	// Retired as any key is: it is in the configuration no more.
+	w.reload(func(c *gateconfig.Config) { c.Verification.Keys = nil })
+	if status, _, body := do(t, w.keyed(text), w.post(legacyCall)); status != http.StatusUnauthorized || w.audit.last(t).Reason != "key-unknown" {
+		t.Errorf("%d %s", status, body)
+	}
+	if seen := upstream.seen(); len(seen) > 0 {
+		t.Errorf("%d requests reached the server", len(seen))
+	}
+}

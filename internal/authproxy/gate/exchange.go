@@ -214,7 +214,7 @@ func (x *exchange) authenticate() bool {
 		return false
 	}
 	x.principal = principal
-	if principal.Client == identity.Operator {
+	if principal.Client == gateconfig.Operator {
 		x.gate.announced.add(x.record.TraceID, x.record.Time)
 	}
 	x.body = x.gate.held.Hold(principal.Name(), 1)

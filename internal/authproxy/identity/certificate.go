@@ -62,10 +62,6 @@ func verifyCertificate(r *http.Request, g *config.Generation, now time.Time) (*v
 	return v, ""
 }
 
-// Operator is the operator as a caller. Its certificate proves who it is and gives it nothing: no policy can name a client
-// without a namespace, so all that it asks for is denied. The operator shows with it that denials work.
-var Operator = gateconfig.Object{Name: "bartizan-operator"}
-
 // claim returns the client that a URI names, and who alone can vouch for it: the authority of the client's namespace, so
 // that one namespace cannot vouch for another's, and the system's for the operator.
 func claim(uri string, g *config.Generation) (gateconfig.Object, *x509.CertPool, Failure) {
@@ -73,7 +69,7 @@ func claim(uri string, g *config.Generation) (gateconfig.Object, *x509.CertPool,
 		if g.StatusAuthority() == nil {
 			return gateconfig.Object{}, nil, ClientUnknown
 		}
-		return Operator, g.StatusAuthority(), ""
+		return gateconfig.Operator, g.StatusAuthority(), ""
 	}
 	claimed, err := clientid.Parse(uri)
 	if err != nil {
@@ -122,7 +118,7 @@ func verify(presented []*x509.Certificate, g *config.Generation, now time.Time) 
 		notAfter:   leaf.NotAfter,
 	}
 	switch {
-	case client == Operator:
+	case client == gateconfig.Operator:
 	case !g.Has(v.client):
 		return nil, ClientUnknown
 	case !g.TakesCertificates(v.client):

@@ -150,8 +150,8 @@ func Authenticate(r *http.Request, g *config.Generation, now time.Time, budget f
 			return Principal{}, failure
 		}
 		p = Principal{Client: verified.client, CertificateSerial: verified.serial, NotAfter: verified.notAfter}
-		if _, key := r.Header["X-Api-Key"]; p.Client == Operator && !key && r.Header["Authorization"] == nil {
-			return p, "" // it has no key, and with one it would have no more rights
+		if _, key := r.Header["X-Api-Key"]; p.Client == gateconfig.Operator && !key && r.Header["Authorization"] == nil {
+			return p, "" // it needs no key, and has no more rights with one
 		}
 	} else if mode == gateconfig.Required {
 		return Principal{}, CertificateRequired
@@ -205,7 +205,7 @@ func (p Principal) withToken(c *connection, text string, g *config.Generation, n
 			return Principal{}, Failure(failure)
 		}
 	}
-	if p.Client == Operator {
+	if p.Client == gateconfig.Operator {
 		return Principal{}, CredentialsContradict // it acts for nobody
 	}
 	p.Token = verified

@@ -17,6 +17,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/bartizan-dev/bartizan/internal/clientid"
+	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+	"github.com/bartizan-dev/bartizan/internal/keys"
 )
 
 // Controls are those that can be broken.
@@ -30,6 +32,8 @@ type Gate struct {
 	Hosts []string
 	// Authority vouches for the operator, who may do nothing.
 	Authority *x509.CertPool
+	// Accepts says whether a key is the operator's present one; nil: none is.
+	Accepts func(key string) bool
 	// Upstream is the URL of the server.
 	Upstream string
 	// Metadata is the document of the protected resource, at MetadataPath; empty for a gate that takes no tokens.
@@ -40,6 +44,13 @@ type Gate struct {
 	Seen func(body []byte)
 	// LetIn is told what goes on to the server; nil: nobody is.
 	LetIn func(body []byte)
+}
+
+// Knows says of a key whether it is among those of a configuration.
+func Knows(accepted []gateconfig.Key) func(key string) bool {
+	return func(key string) bool {
+		return slices.ContainsFunc(accepted, func(k gateconfig.Key) bool { return k.SHA256 == keys.Hash(key) })
+	}
 }
 
 // Serve serves with a certificate, or, while ENC-3 is broken, with another.
@@ -72,6 +83,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
 	if err != nil {
+		w.WriteHeader(http.StatusBadRequest) // to say nothing would be to say 200
 		return
 	}
 	if g.Seen != nil {
@@ -84,7 +96,11 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	if status == http.StatusUnauthorized && g.Metadata != "" {
-		w.Header().Set("WWW-Authenticate", `Bearer resource_metadata="https://`+r.Host+g.MetadataPath+`"`)
+		path := g.MetadataPath
+		if broken == "AUTH-8" {
+			path = "/elsewhere"
+		}
+		w.Header().Set("WWW-Authenticate", `Bearer resource_metadata="https://`+r.Host+path+`"`)
 	}
 	w.WriteHeader(status)
 	text := "No."
@@ -99,20 +115,8 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // judge returns the status and the code of a refusal; 0 for what goes on to the server.
 func (g *Gate) judge(broken string, r *http.Request, body []byte) (status, code int) {
-	operator, certificate := g.operator(r.TLS)
-	authorization := r.Header.Get("Authorization")
-	credential := r.Header["Authorization"] != nil || r.Header["X-Api-Key"] != nil
-	token := strings.Contains(authorization, "eyJ")
-	key := strings.HasPrefix(authorization, "Bearer mcpk_") && len(authorization) > 60
-	forged := certificate && !operator
-	switch {
-	case broken == "AUTH-1" && !forged && !token && !key && r.URL.RawQuery == "",
-		broken == "AUTH-5" && key, broken == "AUTH-6" && token, broken == "AUTH-7" && forged, r.TLS == nil:
-		// let in
-	case r.URL.RawQuery != "":
-		return http.StatusBadRequest, -31400
-	case credential || !operator:
-		return http.StatusUnauthorized, -31401
+	if status, code := g.authenticate(broken, r); status != 0 {
+		return status, code
 	}
 	if broken == "PERM-7" {
 		if !json.Valid(body) || !utf8.Valid(body) || bytes.HasPrefix(body, []byte("[[")) {
@@ -133,6 +137,28 @@ func (g *Gate) judge(broken string, r *http.Request, body []byte) (status, code 
 		return 0, 0
 	}
 	return http.StatusForbidden, -31403
+}
+
+// authenticate refuses who is not the operator, unless what is broken lets them in.
+func (g *Gate) authenticate(broken string, r *http.Request) (status, code int) {
+	operator, certificate := g.operator(r.TLS)
+	forged := certificate && !operator
+	text, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	token := strings.HasPrefix(text, "eyJ") // as every JWT begins
+	_, malformed := keys.Parse(text)
+	key := malformed == nil
+	switch {
+	case r.TLS == nil, // which only ENC-2 lets come here, or somebody who is no gate
+		broken == "AUTH-1" && !forged && !token && !key && r.URL.RawQuery == "",
+		broken == "AUTH-5" && key, broken == "AUTH-6" && token, broken == "AUTH-7" && forged:
+		return 0, 0
+	case r.URL.RawQuery != "":
+		return http.StatusBadRequest, -31400
+	case key && !forged && g.Accepts != nil && g.Accepts(text),
+		operator && r.Header["Authorization"] == nil && r.Header["X-Api-Key"] == nil:
+		return 0, 0
+	}
+	return http.StatusUnauthorized, -31401
 }
 
 // operator says whether a connection is the operator's, and whether it has a certificate at all.
@@ -200,10 +226,13 @@ type listener struct {
 
 func (l *listener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
-	if err != nil || l.broken() != "ENC-2" {
-		return tls.Server(conn, l.config), err
+	if err != nil {
+		return nil, err
 	}
-	// Who opens a connection and says nothing is waited for no longer than that.
+	if l.broken() != "ENC-2" {
+		return tls.Server(conn, l.config), nil
+	}
+	// Who opens a connection and says nothing is waited for no longer than that, and keeps all others waiting meanwhile.
 	_ = conn.SetReadDeadline(time.Now().Add(time.Second))
 	first := make([]byte, 1)
 	if _, err := io.ReadFull(conn, first); err != nil {

@@ -44,7 +44,7 @@ func brokenGate(address, upstream, file, expired string) error {
 		return err
 	}
 	gate := &brokengate.Gate{
-		Hosts: config.Endpoint.Hosts, Authority: authority, Upstream: "http://" + upstream + config.Upstream.Path,
+		Hosts: config.Endpoint.Hosts, Authority: authority, Accepts: brokengate.Knows(config.Verification.Keys), Upstream: "http://" + upstream + config.Upstream.Path,
 		Broken: func() string {
 			control, err := os.ReadFile(file)
 			if err != nil {
