@@ -52,12 +52,13 @@ type Scanner struct {
 
 // frame is an open container.
 type frame struct {
-	object bool
-	begun  bool
-	rule   *Names
+	rule *Names
+	seen map[string]struct{}
+	// shapes has a bit for the shape of each name that the object has had: a name whose bit is not there is new.
+	shapes uint64
 	// names and arena are the lengths to go back to when the container is closed.
-	names, arena int
-	seen         map[string]struct{}
+	names, arena  uint32
+	object, begun bool
 }
 
 // span is a part of data or of arena.
@@ -168,7 +169,7 @@ func (s *Scanner) Enter(kind byte, names *Names) {
 		return
 	}
 	s.pos++
-	s.open = append(s.open, frame{object: kind == '{', rule: names, names: len(s.names), arena: len(s.arena)})
+	s.open = append(s.open, frame{object: kind == '{', rule: names, names: uint32(len(s.names)), arena: uint32(len(s.arena))})
 }
 
 // next moves to the next member or element, or closes the container.
@@ -213,16 +214,11 @@ func (s *Scanner) Member() bool {
 	if !s.next(true, '}') {
 		return false
 	}
-	name, escaped := s.str(false)
+	name, escaped := s.str()
 	if s.err != nil {
 		return false
 	}
-	at := span{start: uint32(s.pos - 1 - len(name)), end: uint32(s.pos - 1)}
-	if escaped {
-		at = span{start: uint32(len(s.arena)), arena: true}
-		s.arena = unescape(s.arena, name)
-		at.end = uint32(len(s.arena))
-	}
+	at := s.place(s.pos-1-len(name), s.pos-1, escaped)
 	s.name = s.bytes(at)
 	f := &s.open[len(s.open)-1]
 	if f.rule != nil {
@@ -245,10 +241,35 @@ func (s *Scanner) Member() bool {
 // Name is the unescaped name of the member that Member moved to, until the next call of a method.
 func (s *Scanner) Name() []byte { return s.name }
 
+// place is where the name between start and end of the data is, unescaped.
+func (s *Scanner) place(start, end int, escaped bool) span {
+	if !escaped {
+		return span{start: uint32(start), end: uint32(end)}
+	}
+	at := span{start: uint32(len(s.arena)), arena: true}
+	s.arena = unescape(s.arena, s.data[start:end])
+	at.end = uint32(len(s.arena))
+	return at
+}
+
+// shape is one bit that equal names have in common.
+func shape(name []byte) uint64 {
+	n := len(name)
+	if n == 0 {
+		return 1
+	}
+	return 1 << ((uint(name[0])*5 + uint(name[n/2])*3 + uint(name[n-1]) + uint(n)) & 63)
+}
+
 // unique notes the name at and refuses it if the object has had it.
 func (s *Scanner) unique(f *frame, at span) bool {
 	key := s.bytes(at)
 	earlier := s.names[f.names:]
+	if bit := shape(key); len(earlier) < linear && f.shapes&bit == 0 {
+		f.shapes |= bit
+		s.names = append(s.names, at)
+		return true
+	}
 	switch n := len(earlier); {
 	case n >= MaxMembers:
 		s.err = ErrMembers
@@ -295,37 +316,9 @@ func (s *Scanner) String() []byte {
 		s.err = ErrKind
 		return nil
 	}
-	text, escaped := s.str(false)
+	text, escaped := s.str()
 	if escaped && s.err == nil {
 		return unescape(make([]byte, 0, len(text)), text)
 	}
 	return text
-}
-
-// Skip reads one value of any kind, as strictly as if it were used, and returns its bytes.
-func (s *Scanner) Skip() []byte {
-	start := s.Start()
-	switch s.Kind() {
-	case '{':
-		for s.Enter('{', nil); s.Member(); {
-			s.Skip()
-		}
-	case '[':
-		for s.Enter('[', nil); s.Element(); {
-			s.Skip()
-		}
-	case '"':
-		s.str(s.anyText)
-	case '0':
-		s.number()
-	case 't':
-		s.literal("true")
-	case 'f':
-		s.literal("false")
-	case 'n':
-		s.literal("null")
-	default:
-		s.Fail(ErrSyntax)
-	}
-	return s.Since(start)
 }

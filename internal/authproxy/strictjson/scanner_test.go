@@ -19,6 +19,30 @@ func scan(data []byte, depth int) error {
 	return s.End()
 }
 
+// walk reads a value step by step, as Skip must read it at once.
+func walk(s *Scanner) {
+	switch s.Kind() {
+	case '{':
+		for s.Enter('{', nil); s.Member(); {
+			walk(s)
+		}
+	case '[':
+		for s.Enter('[', nil); s.Element(); {
+			walk(s)
+		}
+	default:
+		s.Skip()
+	}
+}
+
+// walked is scan, step by step.
+func walked(data []byte, depth int) error {
+	s := New(data, depth)
+	defer s.Release()
+	walk(s)
+	return s.End()
+}
+
 func TestScan(t *testing.T) {
 	for _, tc := range []struct {
 		text string
@@ -53,6 +77,9 @@ func TestScan(t *testing.T) {
 	} {
 		if err := scan([]byte(tc.text), 8); !errors.Is(err, tc.want) || (tc.want == nil) != (err == nil) {
 			t.Errorf("%.60q: %v, want %v", tc.text, err, tc.want)
+		}
+		if err := walked([]byte(tc.text), 8); !errors.Is(err, tc.want) || (tc.want == nil) != (err == nil) {
+			t.Errorf("%.60q step by step: %v, want %v", tc.text, err, tc.want)
 		}
 	}
 }
@@ -147,6 +174,27 @@ func TestWrongKind(t *testing.T) {
 	}
 }
 
+// TestPlain: whatever comes before and after, the first special byte of a string is found.
+func TestPlain(t *testing.T) {
+	for length := range 20 {
+		for at := range length {
+			for c := range 256 {
+				for _, around := range []string{"a", "\x7f", "\x80", "\xff", " ", "!", "#", "[", "]"} {
+					data := []byte(strings.Repeat(around, length))
+					data[at] = byte(c)
+					want := length
+					if special[c] {
+						want = at
+					}
+					if got := plain(data, 0); got != want {
+						t.Fatalf("%q: %d, want %d", data, got, want)
+					}
+				}
+			}
+		}
+	}
+}
+
 // A Scanner that is used again has forgotten everything.
 func TestReuse(t *testing.T) {
 	for _, text := range []string{`{"a":{"b":[`, string(object(50, "m0")), `{"a":1,"a":2}`, "\xff"} {
@@ -177,6 +225,19 @@ func FuzzScan(f *testing.F) {
 		const depth = 64
 		err := scan(data, depth)
 		strict := readAll(data)
+		if step := walked(data, depth); !errors.Is(step, err) || !errors.Is(err, step) {
+			t.Fatalf("at once: %v, but step by step: %v", err, step)
+		}
+		once, step := New(data, depth), New(data, depth)
+		defer once.Release()
+		defer step.Release()
+		once.AnyText()
+		step.AnyText()
+		once.Skip()
+		walk(step)
+		if one, other := once.End(), step.End(); !errors.Is(one, other) || !errors.Is(other, one) {
+			t.Fatalf("of any text at once: %v, but step by step: %v", one, other)
+		}
 		switch {
 		case err == nil && strict != nil:
 			t.Fatalf("accepted, but jsontext says %v", strict)

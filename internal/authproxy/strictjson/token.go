@@ -1,19 +1,20 @@
 package strictjson
 
 import (
+	"encoding/binary"
+	"math/bits"
 	"unicode/utf16"
 	"unicode/utf8"
 )
 
-func (s *Scanner) space() {
-	for s.pos < len(s.data) {
-		switch s.data[s.pos] {
-		case ' ', '\t', '\n', '\r':
-			s.pos++
-		default:
-			return
-		}
+func (s *Scanner) space() { s.pos = blank(s.data, s.pos) }
+
+// blank returns where the white space at i ends.
+func blank(data []byte, i int) int {
+	for i < len(data) && data[i] <= ' ' && (data[i] == ' ' || data[i] == '\n' || data[i] == '\r' || data[i] == '\t') {
+		i++
 	}
+	return i
 }
 
 // special are the bytes that end the plain run of a string: the quote, the escape, and control characters.
@@ -25,44 +26,72 @@ var special = func() (t [256]bool) {
 	return t
 }()
 
-// str reads the string at pos and returns what is between the quotes, and whether it has escapes. With anyText it cannot
-// always be unescaped.
-func (s *Scanner) str(anyText bool) (text []byte, escaped bool) {
-	data := s.data
-	if s.pos == len(data) || data[s.pos] != '"' {
-		s.err = ErrSyntax
-		return nil, false
+// Eight bytes at once: the same byte in each, and the highest bit of each.
+const (
+	each    = 0x0101010101010101
+	highest = 0x8080808080808080
+)
+
+// plain returns where the plain run of a string ends that goes on at i; len(data) if it does not.
+func plain(data []byte, i int) int {
+	for ; i+8 <= len(data); i += 8 {
+		eight := binary.LittleEndian.Uint64(data[i:])
+		// Flipping the bit of 2 swaps the quote, 0x22, with the space, so that what is below 0x21 is the quote or a control
+		// character. A borrow goes to higher bytes only, so the lowest byte that is found is a special one.
+		found := ((eight ^ each*2) - each*0x21) | ((eight ^ each*'\\') - each)
+		if found &= highest &^ eight; found != 0 {
+			return i + bits.TrailingZeros64(found)/8
+		}
 	}
-	start := s.pos + 1
-	for i := start; i < len(data); {
-		c := data[i]
-		switch {
-		case !special[c]:
-			i++
-		case c == '"':
-			s.pos = i + 1
-			return data[start:i], escaped
-		case c == '\\':
+	for i < len(data) && !special[data[i]] {
+		i++
+	}
+	return i
+}
+
+// quoted reads the string that goes on at i, after its quote, and returns where its other quote is, and whether there are escapes
+// before that. With anyText it cannot always be unescaped.
+func quoted(data []byte, i int, anyText bool) (end int, escaped bool, err error) {
+	for {
+		i = plain(data, i)
+		if i == len(data) {
+			return 0, false, ErrSyntax
+		}
+		switch data[i] {
+		case '"':
+			return i, escaped, nil
+		case '\\':
 			escaped = true
 			n, err := escape(data[i:])
 			if anyText && (err == ErrNUL || err == ErrSurrogate) {
 				n, err = 6, nil
 			}
 			if err != nil {
-				s.err = err
-				return nil, false
+				return 0, false, err
 			}
 			i += n
-		case c == 0:
-			s.err = ErrNUL
-			return nil, false
+		case 0:
+			return 0, false, ErrNUL
 		default:
-			s.err = ErrSyntax
-			return nil, false
+			return 0, false, ErrSyntax
 		}
 	}
-	s.err = ErrSyntax
-	return nil, false
+}
+
+// str reads the string at pos and returns what is between the quotes, and whether it has escapes.
+func (s *Scanner) str() (text []byte, escaped bool) {
+	if s.pos == len(s.data) || s.data[s.pos] != '"' {
+		s.err = ErrSyntax
+		return nil, false
+	}
+	start := s.pos + 1
+	end, escaped, err := quoted(s.data, start, false)
+	if err != nil {
+		s.err = err
+		return nil, false
+	}
+	s.pos = end + 1
+	return s.data[start:end], escaped
 }
 
 // escape checks the escape sequence at the start of b and returns its length; a surrogate pair is one sequence.
@@ -150,48 +179,47 @@ func unescape(dst, text []byte) []byte {
 	return dst
 }
 
-// number reads a number (RFC 8259, section 6).
-func (s *Scanner) number() {
-	if s.at('-') {
-		s.pos++
-	}
-	if s.at('0') {
-		s.pos++
-	} else {
-		s.digits()
-	}
-	if s.at('.') {
-		s.pos++
-		s.digits()
-	}
-	if s.at('e') || s.at('E') {
-		s.pos++
-		if s.at('+') || s.at('-') {
-			s.pos++
+// number returns where the number at i ends (RFC 8259, section 6); -1 when it is none.
+func number(data []byte, i int) int {
+	at := func(i int, c byte) bool { return i < len(data) && data[i] == c }
+	digits := func(i int) int {
+		start := i
+		for i < len(data) && data[i]-'0' <= 9 {
+			i++
 		}
-		s.digits()
+		if i == start {
+			return -1
+		}
+		return i
 	}
+	if at(i, '-') {
+		i++
+	}
+	if at(i, '0') {
+		i++
+	} else if i = digits(i); i < 0 {
+		return -1
+	}
+	if at(i, '.') {
+		if i = digits(i + 1); i < 0 {
+			return -1
+		}
+	}
+	if i < len(data) && data[i]|0x20 == 'e' {
+		if i++; at(i, '+') || at(i, '-') {
+			i++
+		}
+		return digits(i)
+	}
+	return i
 }
 
-func (s *Scanner) at(c byte) bool { return s.pos < len(s.data) && s.data[s.pos] == c }
-
-// digits reads one digit or more.
-func (s *Scanner) digits() {
-	start := s.pos
-	for s.pos < len(s.data) && '0' <= s.data[s.pos] && s.data[s.pos] <= '9' {
-		s.pos++
+// literal returns where the word at i ends; -1 when it is another.
+func literal(data []byte, i int, word string) int {
+	if end := i + len(word); end <= len(data) && string(data[i:end]) == word {
+		return end
 	}
-	if s.pos == start {
-		s.Fail(ErrSyntax)
-	}
-}
-
-func (s *Scanner) literal(word string) {
-	if end := s.pos + len(word); end <= len(s.data) && string(s.data[s.pos:end]) == word {
-		s.pos = end
-		return
-	}
-	s.err = ErrSyntax
+	return -1
 }
 
 // Compact appends value without insignificant white space to dst. The value has been read by a Scanner; the result has
