@@ -115,6 +115,7 @@ func serve(ctx context.Context, options gate.Options) error {
 		end()
 	}()
 	collectSeldom()
+	defer settle()()
 	g, err := gate.New(options)
 	if err != nil {
 		return err

@@ -56,6 +56,7 @@ children. What the children write to their standard error comes out in lines of 
 				options.ChildMemory = quantity.Value()
 			}
 			debug.SetMemoryLimit(bridgeMemory)
+			defer settle()()
 			bridge, err := stdio.New(options)
 			if err != nil {
 				return err
