@@ -430,7 +430,10 @@ func (x *exchange) send(d audit.Decision, status int, contentType string, body [
 		h.Set("Content-Length", strconv.FormatInt(length, 10))
 	}
 	x.begin(d, status)
-	if _, err := x.write(body); err != nil {
+	if len(body) == 0 {
+		return
+	}
+	if _, err := x.w.Write(body); err != nil {
 		panic(http.ErrAbortHandler)
 	}
 }

@@ -1,8 +1,12 @@
 package message
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 )
@@ -43,18 +47,30 @@ type Unsupported struct {
 
 // JSON is e as a JSON-RPC error response to the request with the raw id; without an id the response has none.
 func (e *Error) JSON(id []byte) []byte {
-	type object struct {
-		Code    int    `json:"code"`
-		Message string `json:"message"`
-		Data    any    `json:"data,omitempty"`
+	var data []byte
+	if e.Data != nil {
+		// There is no value that does not marshal.
+		data, _ = json.Marshal(e.Data)
 	}
-	// Neither type has a value that does not marshal.
-	body, _ := json.Marshal(struct {
-		JSONRPC string          `json:"jsonrpc"`
-		ID      json.RawMessage `json:"id,omitempty"`
-		Error   object          `json:"error"`
-	}{"2.0", id, object{e.Code, e.Message, e.Data}})
-	return body
+	var b bytes.Buffer
+	b.Grow(96 + len(id) + len(e.Message) + len(data))
+	b.WriteString(`{"jsonrpc":"2.0"`)
+	if len(id) > 0 {
+		b.WriteString(`,"id":`)
+		json.HTMLEscape(&b, id)
+	}
+	b.WriteString(`,"error":{"code":`)
+	b.Write(strconv.AppendInt(b.AvailableBuffer(), int64(e.Code), 10))
+	b.WriteString(`,"message":`)
+	// The texts are ours, and UTF-8.
+	text, _ := jsontext.AppendQuote(b.AvailableBuffer(), e.Message)
+	b.Write(text)
+	if len(data) > 0 {
+		b.WriteString(`,"data":`)
+		b.Write(data)
+	}
+	b.WriteString(`}}`)
+	return b.Bytes()
 }
 
 func bad(code int, reason, text string) *Error {
