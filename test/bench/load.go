@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"slices"
 	"strconv"
 	"sync"
@@ -85,7 +86,7 @@ func (c *caller) begin(request []byte, want int) (chunked bool, length int, err 
 	if err != nil {
 		return false, 0, err
 	}
-	if len(line) < 12 || string(line[9:12]) != strconv.Itoa(want) {
+	if len(line) < 12 || !expected(string(line[9:12]), want) {
 		rest, _ := c.reader.Peek(c.reader.Buffered())
 		return false, 0, fmt.Errorf("answered with %q, not %d: %.600s", bytes.TrimSpace(line), want, rest)
 	}
@@ -108,6 +109,11 @@ func (c *caller) begin(request []byte, want int) (chunked bool, length int, err 
 			chunked = true
 		}
 	}
+}
+
+// expected says whether a status is the one that is wanted. A source whose failed logins are throttled may fail once more each second.
+func expected(status string, want int) bool {
+	return status == strconv.Itoa(want) || want == http.StatusTooManyRequests && status == strconv.Itoa(http.StatusUnauthorized)
 }
 
 // chunk reads a chunk; the last has no length.
