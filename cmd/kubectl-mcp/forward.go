@@ -15,6 +15,7 @@ import (
 	"k8s.io/streaming/pkg/httpstream"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 )
 
@@ -91,7 +92,7 @@ func (f *forwarder) address(ctx context.Context) (string, error) {
 // pod is a ready pod of the server.
 func (f *forwarder) pod(ctx context.Context) (*corev1.Pod, error) {
 	pods := &corev1.PodList{}
-	if err := f.cluster.List(ctx, pods, client.InNamespace(f.cluster.namespace), client.MatchingLabels{labelServer: f.server}); err != nil {
+	if err := f.cluster.List(ctx, pods, client.InNamespace(f.cluster.namespace), client.MatchingLabels{v1alpha1.LabelServer: f.server}); err != nil {
 		return nil, fmt.Errorf("list pods of %s: %w", f.cluster.namespace, err)
 	}
 	for i := range pods.Items {
@@ -104,9 +105,6 @@ func (f *forwarder) pod(ctx context.Context) (*corev1.Pod, error) {
 	}
 	return nil, fmt.Errorf("MCPServer %s/%s has no ready pod: kubectl describe mcpserver %s --namespace %s says why", f.cluster.namespace, f.server, f.server, f.cluster.namespace)
 }
-
-// labelServer is the label of a server's pods, with the server's name.
-const labelServer = "bartizan.dev/server"
 
 // dialer tunnels through a WebSocket, and through SPDY where the API server knows no better.
 func (f *forwarder) dialer(pod *corev1.Pod) (httpstream.Dialer, error) {

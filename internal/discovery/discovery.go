@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/internal/inventory"
 )
 
@@ -158,11 +159,8 @@ func Find(in Input) []Finding {
 	return all
 }
 
-// labelServer names on pods the MCPServer that they are of.
-const labelServer = "bartizan.dev/server"
-
 func (in *Input) managed(w *Workload) bool {
-	name := w.Labels[labelServer]
+	name := w.Labels[v1alpha1.LabelServer]
 	return name != "" && in.Servers[w.Namespace+"/"+name]
 }
 

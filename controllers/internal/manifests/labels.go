@@ -15,7 +15,7 @@ const (
 	LabelName      = "app.kubernetes.io/name"
 	LabelInstance  = "app.kubernetes.io/instance"
 	// LabelServer names the MCPServer on its children and pods; alone it selects the pods.
-	LabelServer = "bartizan.dev/server"
+	LabelServer = v1alpha1.LabelServer
 	// LabelTemplateRevision says on a Deployment and on its pods which operator's template they have; see TemplateRevision.
 	LabelTemplateRevision = "bartizan.dev/template-revision"
 	// ManagedBy is the value of LabelManagedBy.
