@@ -197,6 +197,8 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		mcpclient.PushSecrets,
 		verification.AlertRules,
 		verification.VulnerabilityReports,
+		verification.BOMReports,
+		verification.PolicyReports,
 		verification.Reports,
 	}, func(api optional.API) bool { return slices.Contains(o.WithoutAPIs, api.Version.Group) })...)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	openreports "github.com/openreports/reports-api/apis/openreports.io/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -42,7 +43,7 @@ func (w *world) scanned(name, digest string, updated time.Time, critical int) *u
 	for range critical {
 		found = append(found, map[string]any{
 			"vulnerabilityID": "CVE-2030-4711", "severity": "CRITICAL", "resource": "libssl3", "installedVersion": "3.0.15", "fixedVersion": "3.0.16",
-			"publishedDate": "2030-01-01T00:00:00Z", "lastModifiedDate": "2030-01-01T00:00:00Z", "title": "x",
+			"publishedDate": updated.Add(-time.Hour).UTC().Format(time.RFC3339), "lastModifiedDate": "2026-01-01T00:00:00Z", "title": "x",
 		})
 	}
 	object := &unstructured.Unstructured{Object: map[string]any{"report": map[string]any{
@@ -55,6 +56,36 @@ func (w *world) scanned(name, digest string, updated time.Time, critical int) *u
 	object.SetNamespace(w.namespace)
 	object.SetName(name)
 	object.SetLabels(map[string]string{vulnerability.LabelContainer: "server"})
+	return object
+}
+
+// bom is an SbomReport of Trivy operator about an image with the label that says when it was built.
+func (w *world) bom(name, digest string, created time.Time) *unstructured.Unstructured {
+	w.t.Helper()
+	object := &unstructured.Unstructured{Object: map[string]any{"report": map[string]any{
+		"updateTimestamp": time.Now().UTC().Format(time.RFC3339), "artifact": map[string]any{"repository": "mcp/everything", "digest": digest},
+		"scanner": map[string]any{"name": "Trivy", "vendor": "Aqua Security", "version": "0.65.0"}, "summary": map[string]any{"componentsCount": int64(1), "dependenciesCount": int64(1)},
+		"components": map[string]any{"bomFormat": "CycloneDX", "specVersion": "1.6", "metadata": map[string]any{"component": map[string]any{"type": "container", "properties": []any{
+			map[string]any{"name": "aquasecurity:trivy:Labels:org.opencontainers.image.created", "value": created.UTC().Format(time.RFC3339)},
+		}}}},
+	}}}
+	object.SetGroupVersionKind(vulnerability.BOMKind)
+	object.SetNamespace(w.namespace)
+	object.SetName(name)
+	object.SetLabels(map[string]string{vulnerability.LabelContainer: "server"})
+	return object
+}
+
+// signed is a report of Kyverno, in the form of OpenReports, about a pod: what its policies say of the image's signature.
+func (w *world) signed(pod *corev1.Pod, result string) *unstructured.Unstructured {
+	w.t.Helper()
+	object := &unstructured.Unstructured{Object: map[string]any{
+		"scope":   map[string]any{"apiVersion": "v1", "kind": "Pod", "namespace": pod.Namespace, "name": pod.Name, "uid": string(pod.UID)},
+		"results": []any{map[string]any{"source": "KyvernoImageValidatingPolicy", "policy": "signed", "result": result}},
+	}}
+	object.SetGroupVersionKind(reportGVK)
+	object.SetNamespace(w.namespace)
+	object.SetName(string(pod.UID))
 	return object
 }
 
@@ -161,6 +192,76 @@ func TestIntegrationReports(t *testing.T) {
 		t.Fatal(err)
 	}
 	upd3("pass", "")
+
+	// A profile of the organisation has its say of what is old and known for too long, and whose word counts for signatures; without
+	// it nobody knows.
+	upd2, upd5 := result("UPD-2"), result("UPD-5")
+	upd2("error", "no MCPSecurityProfile says how old an image may be")
+	upd5("error", "no MCPSecurityProfile names the policies")
+	w.create(&v1alpha1.MCPSecurityProfile{ObjectMeta: metav1.ObjectMeta{Name: "images"}, Spec: v1alpha1.MCPSecurityProfileSpec{
+		NamespaceSelector: &v1alpha1.NamespaceSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: w.namespace}},
+		Images: &v1alpha1.ProfileImages{
+			MaximumAge: "720h", Vulnerabilities: []v1alpha1.VulnerabilityLimit{{Severity: v1alpha1.VulnerabilityCritical, MaximumAge: "87600h"}},
+			Signatures: []v1alpha1.SignaturePolicy{{Source: v1alpha1.SignatureKyvernoImageValidatingPolicy, Policy: "signed"}},
+		},
+	}})
+	upd2("error", "no SbomReport is about the image that runs")
+	upd5("error", "no report about Pod weather-")
+	ancient := w.bom("ancient", own, time.Now().Add(-1000*time.Hour))
+	w.create(ancient)
+	upd2("fail", "MCPSecurityProfile images allows an age of 720h0m0s")
+	if err := w.Delete(t.Context(), ancient); err != nil {
+		t.Fatal(err)
+	}
+	w.create(w.bom("recent", own, time.Now().Add(-time.Hour)))
+	upd2("pass", "the image is recent")
+	// It would be over the limit of those who have no profile.
+	known := w.scanned("known", own, time.Now(), 1)
+	w.create(known)
+	upd3("pass", "")
+	if err := w.Delete(t.Context(), known); err != nil {
+		t.Fatal(err)
+	}
+	pods := &corev1.PodList{}
+	if err := w.List(t.Context(), pods, client.InNamespace(w.namespace), client.MatchingLabels{v1alpha1.LabelServer: "weather"}); err != nil || len(pods.Items) == 0 {
+		t.Fatalf("%v, %d pods", err, len(pods.Items))
+	}
+	for i := range pods.Items {
+		w.create(w.signed(&pods.Items[i], "pass"))
+	}
+	upd5("pass", "the policies that count have verified the signatures")
+	unsigned := w.signed(&pods.Items[0], "fail")
+	if err := w.Delete(t.Context(), unsigned); err != nil {
+		t.Fatal(err)
+	}
+	unsigned.SetResourceVersion("")
+	w.create(unsigned)
+	upd5("fail", "Pod "+pods.Items[0].Name+" does not pass the policy signed")
+
+	// A new report changes the status by itself: the next look at the server is minutes away, and nobody asks for one.
+	w.quiet(c, 3*time.Second)
+	news := w.scanned("news", own, time.Now().Add(time.Minute), 1)
+	published := []any{map[string]any{
+		"vulnerabilityID": "CVE-2019-0815", "severity": "CRITICAL", "resource": "zlib", "installedVersion": "1", "fixedVersion": "2",
+		"publishedDate": "2010-01-01T00:00:00Z", "lastModifiedDate": "2010-01-01T00:00:00Z", "title": "x",
+	}}
+	if err := unstructured.SetNestedSlice(news.Object, published, "report", "vulnerabilities"); err != nil {
+		t.Fatal(err)
+	}
+	w.create(news)
+	w.says("weather", "UPD-3", "CVE-2019-0815")
+	// One that says the same writes nothing.
+	w.quiet(c, 3*time.Second)
+	before := len(c.all())
+	same := news.DeepCopy()
+	same.SetName("same")
+	same.SetResourceVersion("")
+	same.SetUID("")
+	w.create(same)
+	w.quiet(c, 3*time.Second)
+	if after := c.all(); len(after) != before {
+		t.Errorf("a report that says the same has written %v", after[before:])
+	}
 
 	// It goes with its server.
 	if err := w.Delete(t.Context(), s); err != nil {

@@ -66,7 +66,7 @@ type MCPSecurityProfileSpec struct {
 	// authentication is the floor of spec.authentication of servers, and of clients' keys.
 	// +optional
 	Authentication *ProfileAuthentication `json:"authentication,omitempty"`
-	// images is the floor of spec.image.
+	// images is the floor of spec.image, and of what others report about the image that runs.
 	// +optional
 	Images *ProfileImages `json:"images,omitempty"`
 	// tools is the floor of spec.tools.
@@ -187,20 +187,6 @@ type AllowedTokenIssuer struct {
 	// +kubebuilder:validation:MaxLength=512
 	// +optional
 	JWKSURI string `json:"jwksURI,omitempty"`
-}
-
-// ProfileImages is the floor of the servers' images.
-type ProfileImages struct {
-	// registries are the only ones that images may be of, each a registry or a folder of one: registry.example/team. An image has
-	// to be written with its registry.
-	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=32
-	// +kubebuilder:validation:items:MinLength=1
-	// +kubebuilder:validation:items:MaxLength=255
-	// +kubebuilder:validation:items:Pattern=`^[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?(:[0-9]{1,5})?(/[a-z0-9._-]+)*$`
-	// +listType=set
-	// +required
-	Registries []string `json:"registries,omitempty"`
 }
 
 // ProfileTools is the floor of what servers offer.

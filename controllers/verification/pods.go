@@ -1,8 +1,10 @@
 package verification
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	psa "k8s.io/pod-security-admission/api"
@@ -26,7 +28,7 @@ func (o *observed) podFacts(s *posture.Snapshot, settings Settings) {
 	gates := o.distinct(func(p *corev1.Pod) string { return image(p, manifests.GateContainer) })
 	s.Gate = posture.See(posture.Gate{Want: settings.GateImage, Running: gates}, "pods", o.now)
 	servers := o.distinct(func(p *corev1.Pod) string { return image(p, manifests.ServerContainer) })
-	s.Image = posture.See(posture.Image{Spec: o.server.Spec.Image, Running: servers}, "MCPServer spec.image, pods", o.now)
+	s.Image = posture.See(posture.Image{Spec: o.server.Spec.Image, Running: servers, Reported: o.reported()}, "MCPServer spec.image, pods", o.now)
 	if len(o.pods) == 0 {
 		const none = "no pod runs"
 		s.PodSecurity, s.Containers = posture.Unknown[[]string](none), posture.Unknown[[]string](none)
@@ -56,6 +58,36 @@ func (o *observed) podFacts(s *posture.Snapshot, settings Settings) {
 	s.PodSecurity = posture.See(insecure, "pods", o.now)
 	s.Containers = posture.See(loose, "pods", o.now)
 	s.Token = posture.See(token, "pods", o.now)
+}
+
+// reported are the distinct images that nodes say run in the server's containers. A container that waits has none.
+func (o *observed) reported() (all []posture.ReportedImage) {
+	for i := range o.pods {
+		status := serverStatus(&o.pods[i])
+		if o.pods[i].DeletionTimestamp != nil || status == nil || status.ImageID == "" {
+			continue
+		}
+		runtime, _, _ := strings.Cut(status.ContainerID, "://")
+		if r := (posture.ReportedImage{Runtime: runtime, ID: status.ImageID}); !slices.Contains(all, r) {
+			all = append(all, r)
+		}
+	}
+	slices.SortFunc(all, func(a, b posture.ReportedImage) int {
+		return cmp.Or(strings.Compare(a.ID, b.ID), strings.Compare(a.Runtime, b.Runtime))
+	})
+	return all
+}
+
+// serverStatus is what the node says of the server's container; nil while it says nothing.
+func serverStatus(pod *corev1.Pod) *corev1.ContainerStatus {
+	for _, all := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
+		for i := range all {
+			if all[i].Name == manifests.ServerContainer {
+				return &all[i]
+			}
+		}
+	}
+	return nil
 }
 
 func hasToken(v corev1.Volume) bool {

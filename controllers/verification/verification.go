@@ -72,9 +72,11 @@ type Reconciler struct {
 	// Now is the clock.
 	Now func() time.Time
 
-	runs    byServer[*run]
-	rules   alertRules
-	scans   byServer[scan]
+	runs  byServer[*run]
+	rules alertRules
+	scans byServer[scan]
+	// news is the last report that came about each server, by its UID and version.
+	news    byServer[string]
 	written byServer[writtenReport]
 	started time.Time
 }
@@ -85,6 +87,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err := r.Client.Get(ctx, request.NamespacedName, server); apierrors.IsNotFound(err) || err == nil && server.DeletionTimestamp != nil {
 		r.runs.forget(request.NamespacedName)
 		r.scans.forget(request.NamespacedName)
+		r.news.forget(request.NamespacedName)
 		r.written.forget(request.NamespacedName)
 		return ctrl.Result{}, nil
 	} else if err != nil {

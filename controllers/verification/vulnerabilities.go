@@ -1,17 +1,11 @@
 package verification
 
 import (
-	"context"
-	"encoding/json"
-	"fmt"
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"sigs.k8s.io/controller-runtime/pkg/client"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
 	"github.com/bartizan-dev/bartizan/controllers/internal/optional"
@@ -19,69 +13,18 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/vulnerability"
 )
 
-// +kubebuilder:rbac:groups=aquasecurity.github.io,resources=vulnerabilityreports,verbs=list
+// +kubebuilder:rbac:groups=aquasecurity.github.io,resources=vulnerabilityreports;sbomreports,verbs=list;watch
 
-// VulnerabilityReports is the API of Trivy operator, of which only reports are read. No cache has them, as they are large.
-var VulnerabilityReports = optional.API{
-	Name: "Trivy operator", Version: vulnerability.Kind.GroupVersion(), Resources: []string{vulnerability.Resource},
-}
-
-// reportsPage bounds how many reports are in memory at once.
-const reportsPage = 10
-
-// scan is what the reports said of the images of a server.
-type scan struct {
-	of      string
-	at      time.Time
-	verdict vulnerability.Verdict
-}
-
-// scan is what Trivy operator's reports say of the images that run.
-func (r *Reconciler) scan(ctx context.Context, o *observed) (scan, error) {
-	if !r.APIs.Served(vulnerability.Kind.Group) {
-		return scan{at: o.now, verdict: vulnerability.Verdict{Missing: "the cluster has no VulnerabilityReport of Trivy operator"}}, nil
+// VulnerabilityReports and BOMReports are the APIs of Trivy operator, of which only reports are read. No cache has more of them than
+// their metadata, as they are large.
+var (
+	VulnerabilityReports = optional.API{
+		Name: "Trivy operator", Version: vulnerability.Kind.GroupVersion(), Key: "trivy/" + vulnerability.Resource, Resources: []string{vulnerability.Resource},
 	}
-	server, images := client.ObjectKeyFromObject(o.server), o.images()
-	of := fmt.Sprint(images)
-	if last, ok := r.scans.last(server); ok && last.of == of && o.now.Sub(last.at) < r.Settings.ReportsAge {
-		return last, nil
+	BOMReports = optional.API{
+		Name: "Trivy operator's SbomReports", Version: vulnerability.BOMKind.GroupVersion(), Key: "trivy/" + vulnerability.BOMResource, Resources: []string{vulnerability.BOMResource},
 	}
-	next := scan{of: of, at: o.now}
-	reports, err := r.reports(ctx, server.Namespace)
-	switch {
-	case apierrors.IsForbidden(err):
-		next.verdict.Missing = "the operator may not list VulnerabilityReports"
-	case err != nil:
-		return scan{}, err
-	default:
-		next.verdict = vulnerability.Judge(images, reports, o.now)
-	}
-	r.scans.remember(server, next)
-	return next, nil
-}
-
-// reports are those about containers of servers in a namespace.
-func (r *Reconciler) reports(ctx context.Context, namespace string) (all []vulnerability.Report, err error) {
-	page := &unstructured.UnstructuredList{}
-	page.SetGroupVersionKind(vulnerability.Kind.GroupVersion().WithKind(vulnerability.Kind.Kind + "List"))
-	for more := true; more; more = page.GetContinue() != "" {
-		if err := r.Live.List(ctx, page, client.InNamespace(namespace), client.MatchingLabels{vulnerability.LabelContainer: manifests.ServerContainer},
-			client.Limit(reportsPage), client.Continue(page.GetContinue())); err != nil {
-			return nil, err
-		}
-		for i := range page.Items {
-			content, err := json.Marshal(page.Items[i].Object)
-			if err != nil {
-				return nil, err
-			}
-			// One that cannot be read is as if it were not there: then nothing is known of the image.
-			if report, err := vulnerability.Parse(content); err == nil {
-				all = append(all, report)
-			}
-		}
-	}
-	return all, nil
-}
+)
 
 var imageDigest = regexp.MustCompile(`sha256:[0-9a-f]{64}$`)
 
@@ -93,10 +36,8 @@ func (o *observed) images() (all [][]string) {
 			continue
 		}
 		names := []string{imageDigest.FindString(image(pod, manifests.ServerContainer))}
-		for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
-			if status.Name == manifests.ServerContainer {
-				names = append(names, imageDigest.FindString(status.ImageID))
-			}
+		if status := serverStatus(pod); status != nil {
+			names = append(names, imageDigest.FindString(status.ImageID))
 		}
 		names = slices.DeleteFunc(names, func(n string) bool { return n == "" })
 		slices.Sort(names)
@@ -109,16 +50,39 @@ func (o *observed) images() (all [][]string) {
 	return all
 }
 
+// replicaSets are those that the server's pods are of.
+func (o *observed) replicaSets() (all []string) {
+	for i := range o.pods {
+		owner := metav1.GetControllerOfNoCopy(&o.pods[i])
+		if o.pods[i].DeletionTimestamp == nil && owner != nil && owner.Kind == "ReplicaSet" && !slices.Contains(all, owner.Name) {
+			all = append(all, owner.Name)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
 // scanFacts are what reports say of the images.
 func (o *observed) scanFacts(s *posture.Snapshot) {
-	if o.scan.verdict.Missing != "" {
-		s.Vulnerabilities.Missing, s.OldImage.Missing = o.scan.verdict.Missing, o.scan.verdict.Missing
-		return
+	const vulnerabilities, boms, policies = "VulnerabilityReports of Trivy operator", "SbomReports of Trivy operator", "policy reports of Kyverno"
+	v, age, signed := o.scan.vulnerable, o.scan.age, o.scan.signed
+	if s.Vulnerabilities.Missing = v.Missing; v.Missing == "" {
+		s.Vulnerabilities = posture.See(posture.Vulnerabilities{Over: v.Over, Unmended: v.Unmended}, vulnerabilities, o.scan.at)
 	}
-	const source = "VulnerabilityReports of Trivy operator"
-	v := o.scan.verdict
-	s.Vulnerabilities = posture.See(posture.Vulnerabilities{Over: v.Over, Unmended: v.Unmended}, source, o.scan.at)
-	if v.Old != "" {
-		s.OldImage = posture.See(v.Old, source, o.scan.at)
+	switch {
+	case v.Missing == "" && v.Old != "":
+		s.OldImage = posture.See(v.Old, vulnerabilities, o.scan.at)
+	case age.Missing != "":
+		s.OldImage.Missing = age.Missing
+	default:
+		s.OldImage = posture.See(age.Old, boms, o.scan.at)
+	}
+	switch {
+	case len(signed.Unsigned) > 0:
+		s.Unsigned = posture.See(signed.Unsigned, policies, o.scan.at)
+	case signed.Missing != "":
+		s.Unsigned.Missing = signed.Missing
+	default:
+		s.Unsigned = posture.See[[]string](nil, policies, o.scan.at)
 	}
 }

@@ -54,7 +54,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	if r.Found != nil {
 		c.WatchesRawSource(source.Channel(r.Found, mapped(r.everybody)))
 	}
-	return c.
+	watching, err := c.
 		Named("verification").
 		For(&v1alpha1.MCPServer{}, builder.WithPredicates(serverChanged())).
 		Watches(&corev1.Pod{}, mapped(byLabel), builder.WithPredicates(podChanged())).
@@ -64,7 +64,11 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		Watches(&v1alpha1.MCPClient{}, mapped(byClient)).
 		Watches(&v1alpha1.MCPSecurityProfile{}, mapped(r.everyServer), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency}).
-		Complete(r)
+		Build(r)
+	if err != nil {
+		return err
+	}
+	return r.watchReports(ctx, mgr, watching)
 }
 
 // serverChanged lets pass what a posture depends on, and not what this controller writes itself.

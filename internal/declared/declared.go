@@ -74,7 +74,7 @@ func missing(s *posture.Snapshot) {
 	s.Scraped.Missing = "who reads the metrics is not observed"
 	s.OldImage.Missing = "no report tells how old the image is"
 	s.Vulnerabilities.Missing = "no VulnerabilityReport is read"
-	s.Signed.Missing = "no admission controller reports that it verified the signature"
+	s.Unsigned.Missing = "only the cluster shows who verified the signature"
 	s.ServerRequests.Missing = "the gates do not report what the server asks its clients for"
 }
 

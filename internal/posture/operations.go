@@ -1,10 +1,5 @@
 package posture
 
-import (
-	"regexp"
-	"strings"
-)
-
 var logging = []Control{
 	{
 		ID: "LOG-1", Severity: High, Title: "Every request is in the audit log, and each replica's chain verifies",
@@ -81,8 +76,8 @@ var updates = []Control{
 	{
 		ID: "UPD-5", Severity: Medium, Title: "The image is signed by who may sign it",
 		Enforcement: "admission", Evidence: []Kind{Observed}, Maps: []string{"MCP04", "T11"},
-		Remediation: "Have an admission controller verify signatures.",
-		judge:       yes(func(s *Snapshot) Fact[bool] { return s.Signed }, "the image's signature was verified", "the image's signature was not verified"),
+		Remediation: "Have Kyverno verify signatures, and name its policies in spec.images.signatures of an MCPSecurityProfile; sign the image of a pod that is named.",
+		judge:       none(func(s *Snapshot) Fact[[]string] { return s.Unsigned }, "the policies that count have verified the signatures of all pods"),
 	},
 }
 
@@ -168,26 +163,4 @@ func judgeVulnerabilities(s *Snapshot) verdict {
 		return on(f, Warn, "nothing mends them yet: %s", list(f.Value.Unmended))
 	}
 	return on(f, Pass, "no known vulnerability is over the threshold")
-}
-
-var digest = regexp.MustCompile(`@sha256:[0-9a-f]{64}$`)
-
-func judgeImage(s *Snapshot) verdict {
-	f := s.Image
-	if v, ok := known(s, f); !ok {
-		return v
-	}
-	at := digest.FindString(f.Value.Spec)
-	if at == "" {
-		return on(f, Fail, "the image %s has no digest: what runs may change", f.Value.Spec)
-	}
-	for _, image := range f.Value.Running {
-		if !strings.HasSuffix(image, at) {
-			return on(f, Fail, "a pod runs %s, and the spec says %s", image, f.Value.Spec)
-		}
-	}
-	if len(f.Value.Running) == 0 {
-		return on(f, Pass, "the image is a digest; no pod runs it now")
-	}
-	return on(f, Pass, "the image is a digest, and the pods run it (%s)", at[1:20])
 }

@@ -63,7 +63,7 @@ func healthy() *posture.Snapshot {
 		Image:           posture.See(posture.Image{Spec: digestA, Running: []string{digestA}}, "pods", seen),
 		OldImage:        posture.See("", "report", seen),
 		Vulnerabilities: posture.See(posture.Vulnerabilities{}, "VulnerabilityReport", seen),
-		Signed:          posture.See(true, "admission", seen),
+		Unsigned:        fine("policy reports"),
 		Gate:            posture.See(posture.Gate{Want: digestB, Running: []string{digestB}}, "pods", seen),
 		ServerRequests:  fine("gates"),
 		PodSecurity:     fine("pods"), Containers: fine("pods"), Rights: fine("bindings"), NetworkOpenings: fine("NetworkPolicies"),
@@ -155,7 +155,7 @@ var breaks = map[string]struct{ fail, unknown func(*posture.Snapshot) }{
 	"UPD-4": {
 		func(s *posture.Snapshot) { s.Gate.Value.Running = []string{digestB, digestA} },
 		func(s *posture.Snapshot) { s.Gate.Known = false }},
-	"UPD-5": is(func(s *posture.Snapshot) *posture.Fact[bool] { return &s.Signed }),
+	"UPD-5": wrong(func(s *posture.Snapshot) *posture.Fact[[]string] { return &s.Unsigned }, "Pod github-1 does not pass the policy signed"),
 	"TEST-1": {
 		func(s *posture.Snapshot) { s.Run.Time = now.Add(-91 * time.Minute) },
 		func(s *posture.Snapshot) { s.Run = posture.Unknown[posture.Run]("no verification has run yet") }},

@@ -53,9 +53,9 @@ type Snapshot struct {
 	OldImage Fact[string]
 	// Vulnerabilities are known ones of the images that run.
 	Vulnerabilities Fact[Vulnerabilities]
-	// Signed says whether the image's signature was verified at admission.
-	Signed Fact[bool]
-	Gate   Fact[Gate]
+	// Unsigned are the pods whose images' signatures did not pass the policies that count.
+	Unsigned Fact[[]string]
+	Gate     Fact[Gate]
 
 	// Run is the last verification.
 	Run Fact[Run]
@@ -192,9 +192,19 @@ type Audit struct {
 
 // Image is the server's image.
 type Image struct {
-	// Spec is as the spec says, Running are the distinct images of the running containers.
+	// Spec is as the spec says, Running are the distinct images that the pods' specs say.
 	Spec    string
 	Running []string
+	// Reported are the distinct images that nodes say run in the pods.
+	Reported []ReportedImage
+}
+
+// ReportedImage is what a node says of the image that a container runs.
+type ReportedImage struct {
+	// Runtime is what runs the container, such as containerd.
+	Runtime string
+	// ID is the image: by a digest of a registry, or by the id that the runtime has for it.
+	ID string
 }
 
 // Gate is what gates run.

@@ -74,7 +74,7 @@ func (j *judge) image(s *v1alpha1.MCPServer) {
 	if !digest.MatchString(s.Spec.Image) {
 		j.below("spec.image", "asks for an image by digest; write registry/name@sha256: and the 64 digits of the digest")
 	}
-	if j.profile.Spec.Images == nil {
+	if j.profile.Spec.Images == nil || len(j.profile.Spec.Images.Registries) == 0 {
 		return
 	}
 	registries := j.profile.Spec.Images.Registries

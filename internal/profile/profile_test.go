@@ -6,11 +6,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/internal/profile"
 	"github.com/bartizan-dev/bartizan/internal/profile/profiletest"
+	"github.com/bartizan-dev/bartizan/internal/signature"
+	"github.com/bartizan-dev/bartizan/internal/vulnerability"
 )
 
 func named(name string, change func(*v1alpha1.MCPSecurityProfileSpec)) v1alpha1.MCPSecurityProfile {
@@ -187,5 +190,54 @@ func TestStrictest(t *testing.T) {
 	}
 	if only := profile.Only(&all[2]); len(only.Client(&v1alpha1.MCPClient{})) != 1 {
 		t.Error("a dry run finds nothing")
+	}
+}
+
+// TestImageFloors: of several profiles the strictest counts, for each severity and for the age, and every one that asks for
+// signatures is asked.
+func TestImageFloors(t *testing.T) {
+	images := func(i v1alpha1.ProfileImages) func(*v1alpha1.MCPSecurityProfileSpec) {
+		return func(s *v1alpha1.MCPSecurityProfileSpec) { s.Images = &i }
+	}
+	limit := func(severity v1alpha1.VulnerabilitySeverity, age string) v1alpha1.VulnerabilityLimit {
+		return v1alpha1.VulnerabilityLimit{Severity: severity, MaximumAge: age}
+	}
+	signed := v1alpha1.SignaturePolicy{Source: v1alpha1.SignatureKyverno, Policy: "signed"}
+	all := []v1alpha1.MCPSecurityProfile{
+		named("a", images(v1alpha1.ProfileImages{MaximumAge: "2160h", Vulnerabilities: []v1alpha1.VulnerabilityLimit{limit("High", "720h"), limit("Critical", "24h")}})),
+		named("b", images(v1alpha1.ProfileImages{MaximumAge: "720h", Vulnerabilities: []v1alpha1.VulnerabilityLimit{limit("Medium", "2160h"), limit("High", "168h")}})),
+		named("c", images(v1alpha1.ProfileImages{Registries: []string{"registry.example"}, Signatures: []v1alpha1.SignaturePolicy{signed}})),
+		named("d", func(s *v1alpha1.MCPSecurityProfileSpec) {
+			images(v1alpha1.ProfileImages{MaximumAge: "24h", Vulnerabilities: []v1alpha1.VulnerabilityLimit{limit("Low", "0s")}, Signatures: []v1alpha1.SignaturePolicy{signed}})(s)
+			s.Enforcement = v1alpha1.ProfileDryRun
+		}),
+		named("e", func(*v1alpha1.MCPSecurityProfileSpec) {}),
+	}
+	floor := profile.Of(all, nil)
+	if age, by := floor.MaximumImageAge(); age != 720*time.Hour || by != "b" {
+		t.Errorf("the age is %s, by %s", age, by)
+	}
+	want := vulnerability.Limits{vulnerability.Critical: 24 * time.Hour, vulnerability.High: 168 * time.Hour, vulnerability.Medium: 2160 * time.Hour}
+	if diff := cmp.Diff(want, floor.VulnerabilityLimits()); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]signature.Demand{{Profile: "c", Policies: []signature.Policy{{Source: "kyverno", Name: "signed"}}}}, floor.Signatures()); diff != "" {
+		t.Error(diff)
+	}
+
+	silent := profile.Of(all[2:3], nil)
+	if age, by := silent.MaximumImageAge(); age != 0 || by != "" {
+		t.Errorf("the age is %s, by %s", age, by)
+	}
+	if diff := cmp.Diff(vulnerability.DefaultLimits(), silent.VulnerabilityLimits()); diff != "" {
+		t.Error(diff)
+	}
+	if found := profile.Of(all[4:], nil).Signatures(); len(found) != 0 {
+		t.Errorf("signatures are asked for by %v", found)
+	}
+	// What admission has let pass before it knew better counts at once.
+	strange := floorOf(images(v1alpha1.ProfileImages{Vulnerabilities: []v1alpha1.VulnerabilityLimit{limit("High", "soon")}}))
+	if diff := cmp.Diff(vulnerability.Limits{vulnerability.Critical: 0, vulnerability.High: 0}, strange.VulnerabilityLimits()); diff != "" {
+		t.Error(diff)
 	}
 }

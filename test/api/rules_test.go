@@ -275,6 +275,33 @@ var rules = []struct {
 	{"age of keys without a unit", "profile", `spec: {authentication: {maximumKeyAge: "720"}}`, []string{
 		`spec.authentication.maximumKeyAge: Invalid value: "720": authentication.maximumKeyAge must be between 10m and 8760h, in h, m and s`,
 	}},
+	{"age of images without a unit", "profile", `spec: {images: {maximumAge: "720"}}`, []string{
+		`spec.images.maximumAge: Invalid value: "720": images.maximumAge must be between 24h and 87600h, in h, m and s`,
+	}},
+	{"age of images that nobody reaches", "profile", `spec: {images: {maximumAge: 1h}}`, []string{
+		`spec.images.maximumAge: Invalid value: "1h": images.maximumAge must be between 24h and 87600h, in h, m and s`,
+	}},
+	{"nothing asked of images", "profile", `spec: {images: null}`, nil},
+	{"images without anything", "profile", `spec: {images: {registries: null, maximumAge: null, vulnerabilities: null, signatures: null}}`, []string{
+		`spec.images: Invalid value: 0: spec.images in body should have at least 1 properties`,
+	}},
+	{"age of vulnerabilities in days", "profile", `spec: {images: {vulnerabilities: [{severity: High, maximumAge: 30d}]}}`, []string{
+		`spec.images.vulnerabilities[0].maximumAge: Invalid value: "30d": maximumAge must be 87600h at most, in h, m and s`,
+	}},
+	{"severity as a scanner spells it", "profile", `spec: {images: {vulnerabilities: [{severity: HIGH, maximumAge: 0s}]}}`, []string{
+		`<nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation`,
+		`spec.images.vulnerabilities[0].severity: Unsupported value: "HIGH": supported values: "Critical", "High", "Medium", "Low"`,
+	}},
+	{"severity twice", "profile", `spec: {images: {vulnerabilities: [{severity: High, maximumAge: 0s}, {severity: High, maximumAge: 1h}]}}`, []string{
+		`spec.images.vulnerabilities[1]: Duplicate value: {"severity":"High"}`,
+	}},
+	{"policy of a namespace for signatures", "profile", `spec: {images: {signatures: [{source: kyverno, policy: team-a/mine}]}}`, []string{
+		`spec.images.signatures[0].policy: Invalid value: "team-a/mine": spec.images.signatures[0].policy in body should match '^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$'`,
+	}},
+	{"verifier that leaves no report", "profile", `spec: {images: {signatures: [{source: policy-controller, policy: a}]}}`, []string{
+		`<nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation`,
+		`spec.images.signatures[0].source: Unsupported value: "policy-controller": supported values: "kyverno", "KyvernoImageValidatingPolicy"`,
+	}},
 	{"profile without a selector", "profile", `spec: {namespaceSelector: null}`, []string{
 		`<nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation`,
 		`spec.namespaceSelector: Required value`,

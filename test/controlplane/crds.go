@@ -57,7 +57,7 @@ func CRDs(group string) ([]string, error) {
 	case OpenReports:
 		return inModule(openReportsModule, "config/crd/openreports.io_reports.yaml")
 	case Trivy:
-		return inModule(trivyModule, "deploy/helm/crds/aquasecurity.github.io_vulnerabilityreports.yaml")
+		return inModule(trivyModule, "deploy/helm/crds/aquasecurity.github.io_[sv]*reports.yaml")
 	}
 	return nil, fmt.Errorf("no CRDs are known for the API group %q", group)
 }

@@ -172,6 +172,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ServerSelectionApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ServiceAccountSubject"):
 		return &apiv1alpha1.ServiceAccountSubjectApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("SignaturePolicy"):
+		return &apiv1alpha1.SignaturePolicyApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Stdio"):
 		return &apiv1alpha1.StdioApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Subject"):
@@ -196,6 +198,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.VolumeApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("VolumeMount"):
 		return &apiv1alpha1.VolumeMountApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("VulnerabilityLimit"):
+		return &apiv1alpha1.VulnerabilityLimitApplyConfiguration{}
 
 	}
 	return nil

@@ -115,6 +115,7 @@ func Servers() []Case {
 		{"folder whose name goes on", registries("registry.example/mc"), plain, "spec.image", storable},
 		{"registry whose name goes on", registries("registry.example"), image("registry.example.evil.test/a"), "spec.image", storable},
 		{"port of a registry", registries("registry.example"), image("registry.example:5000/a"), "spec.image", storable},
+		{"an age of images, which no spec tells", func(s *v1alpha1.MCPSecurityProfileSpec) { s.Images = &v1alpha1.ProfileImages{MaximumAge: "24h"} }, plain, "", storable},
 		{"no registry written", registries("docker.io"), image("library/a"), "spec.image", storable},
 		{"certificates by default", certificates("Required"), plain, "", storable},
 		{"certificates required", certificates("Required"), mode("Required"), "", storable},

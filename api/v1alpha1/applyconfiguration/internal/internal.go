@@ -1322,12 +1322,32 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.ProfileImages
   map:
     fields:
+    - name: maximumAge
+      type:
+        scalar: string
     - name: registries
       type:
         list:
           elementType:
             scalar: string
           elementRelationship: associative
+    - name: signatures
+      type:
+        list:
+          elementType:
+            namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.SignaturePolicy
+          elementRelationship: associative
+          keys:
+          - source
+          - policy
+    - name: vulnerabilities
+      type:
+        list:
+          elementType:
+            namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.VulnerabilityLimit
+          elementRelationship: associative
+          keys:
+          - severity
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.ProfileKubernetesAccess
   map:
     fields:
@@ -1522,6 +1542,17 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.SessionMode
+  scalar: string
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.SignaturePolicy
+  map:
+    fields:
+    - name: policy
+      type:
+        scalar: string
+    - name: source
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.SignatureSource
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.SignatureSource
   scalar: string
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.Stdio
   map:
@@ -1772,6 +1803,17 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: subPath
       type:
         scalar: string
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.VulnerabilityLimit
+  map:
+    fields:
+    - name: maximumAge
+      type:
+        scalar: string
+    - name: severity
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.VulnerabilitySeverity
+- name: com.github.bartizan-dev.bartizan.api.v1alpha1.VulnerabilitySeverity
+  scalar: string
 - name: io.k8s.api.core.v1.Affinity
   map:
     fields:

@@ -18,7 +18,7 @@ type MCPSecurityProfileSpecApplyConfiguration struct {
 	Enforcement *apiv1alpha1.ProfileEnforcement `json:"enforcement,omitempty"`
 	// authentication is the floor of spec.authentication of servers, and of clients' keys.
 	Authentication *ProfileAuthenticationApplyConfiguration `json:"authentication,omitempty"`
-	// images is the floor of spec.image.
+	// images is the floor of spec.image, and of what others report about the image that runs.
 	Images *ProfileImagesApplyConfiguration `json:"images,omitempty"`
 	// tools is the floor of spec.tools.
 	Tools *ProfileToolsApplyConfiguration `json:"tools,omitempty"`

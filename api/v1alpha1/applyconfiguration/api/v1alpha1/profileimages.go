@@ -5,11 +5,21 @@ package v1alpha1
 // ProfileImagesApplyConfiguration represents a declarative configuration of the ProfileImages type for use
 // with apply.
 //
-// ProfileImages is the floor of the servers' images.
+// ProfileImages is the floor of the servers' images. Where images may come from is refused at admission; the rest is known only of
+// images that run, and shows in the servers' posture.
 type ProfileImagesApplyConfiguration struct {
 	// registries are the only ones that images may be of, each a registry or a folder of one: registry.example/team. An image has
 	// to be written with its registry.
 	Registries []string `json:"registries,omitempty"`
+	// maximumAge is how old an image may be (UPD-2), by its label org.opencontainers.image.created, which an SbomReport of Trivy
+	// operator tells.
+	MaximumAge *string `json:"maximumAge,omitempty"`
+	// vulnerabilities say how long those of a severity, or of a higher one, may have been known (UPD-3). Severities that none of
+	// them reaches do not count. Without any, Critical ones count at once and High ones after 720h.
+	Vulnerabilities []VulnerabilityLimitApplyConfiguration `json:"vulnerabilities,omitempty"`
+	// signatures are the image verification policies of Kyverno whose word counts (UPD-5): those that say something about a pod must
+	// all have passed, and one must say something. Who may write policy reports in a namespace can have them say anything.
+	Signatures []SignaturePolicyApplyConfiguration `json:"signatures,omitempty"`
 }
 
 // ProfileImagesApplyConfiguration constructs a declarative configuration of the ProfileImages type for use with
@@ -24,6 +34,40 @@ func ProfileImages() *ProfileImagesApplyConfiguration {
 func (b *ProfileImagesApplyConfiguration) WithRegistries(values ...string) *ProfileImagesApplyConfiguration {
 	for i := range values {
 		b.Registries = append(b.Registries, values[i])
+	}
+	return b
+}
+
+// WithMaximumAge sets the MaximumAge field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the MaximumAge field is set to the value of the last call.
+func (b *ProfileImagesApplyConfiguration) WithMaximumAge(value string) *ProfileImagesApplyConfiguration {
+	b.MaximumAge = &value
+	return b
+}
+
+// WithVulnerabilities adds the given value to the Vulnerabilities field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Vulnerabilities field.
+func (b *ProfileImagesApplyConfiguration) WithVulnerabilities(values ...*VulnerabilityLimitApplyConfiguration) *ProfileImagesApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithVulnerabilities")
+		}
+		b.Vulnerabilities = append(b.Vulnerabilities, *values[i])
+	}
+	return b
+}
+
+// WithSignatures adds the given value to the Signatures field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Signatures field.
+func (b *ProfileImagesApplyConfiguration) WithSignatures(values ...*SignaturePolicyApplyConfiguration) *ProfileImagesApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithSignatures")
+		}
+		b.Signatures = append(b.Signatures, *values[i])
 	}
 	return b
 }
