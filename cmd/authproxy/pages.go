@@ -25,11 +25,11 @@ func giveBackProgram() {
 	if err != nil {
 		return
 	}
-	maps, err := os.ReadFile("/proc/self/maps")
+	maps, err := os.ReadFile("/proc/self/smaps")
 	if err != nil {
 		return
 	}
-	for _, m := range mapped(string(maps), program) {
+	for _, m := range untouched(string(maps), program) {
 		// Not to be given back is no harm.
 		_, _, _ = syscall.Syscall(syscall.SYS_MADVISE, m.start, m.end-m.start, dontNeed)
 	}
@@ -38,9 +38,18 @@ func giveBackProgram() {
 // mapping is a part of the address space.
 type mapping struct{ start, end uintptr }
 
-// mapped are the mappings of a file that cannot be written to (proc_pid_maps(5)).
-func mapped(maps, file string) (out []mapping) {
-	for line := range strings.Lines(maps) {
+// untouched are the mappings of a file that cannot be written to and never were (proc_pid_smaps(5)). A program that is independent
+// of its position has relocated pages among its read-only ones, which are not as they are in the file.
+func untouched(smaps, file string) (out []mapping) {
+	var m *mapping
+	for line := range strings.Lines(smaps) {
+		if key, value, found := strings.Cut(line, ":"); found && !strings.Contains(key, " ") {
+			if key == "Anonymous" && m != nil && strings.TrimSpace(value) == "0 kB" {
+				out = append(out, *m)
+			}
+			continue
+		}
+		m = nil
 		at := strings.IndexByte(line, '/')
 		if at < 0 || strings.TrimSuffix(line[at:], "\n") != file {
 			continue
@@ -58,7 +67,7 @@ func mapped(maps, file string) (out []mapping) {
 		if err != nil || end < start {
 			continue
 		}
-		out = append(out, mapping{uintptr(start), uintptr(end)})
+		m = &mapping{uintptr(start), uintptr(end)}
 	}
 	return out
 }
