@@ -2,6 +2,7 @@ package controllers_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -220,7 +221,8 @@ func TestIntegrationPosture(t *testing.T) {
 }
 
 // TestIntegrationOwnKeys: the operator's own keys at a server rotate by the gates' configuration as those of clients do, and the
-// attacks have the one that was retired, which the configuration had, beside the present one. A server without keys has none.
+// attacks have the one that was retired, which the configuration had, beside the present one. A server without keys has none. Where
+// tokens of the cluster are taken, the attacks have some of the operator's, and one that was good once.
 func TestIntegrationOwnKeys(t *testing.T) {
 	w := newWorld(t)
 	w.everybody()
@@ -231,20 +233,22 @@ func TestIntegrationOwnKeys(t *testing.T) {
 	w.create(w.server("weather"))
 	w.ready("weather")
 	keyless := w.server("keyless")
-	keyless.Spec.Authentication = &v1alpha1.Authentication{APIKeys: v1alpha1.APIKeys{Mode: v1alpha1.APIKeysDisabled}}
+	keyless.Spec.Authentication = &v1alpha1.Authentication{APIKeys: v1alpha1.APIKeys{Mode: v1alpha1.APIKeysDisabled}, Tokens: []v1alpha1.TokenIssuer{
+		{Name: "cluster", Type: v1alpha1.TokenIssuerKubernetes, Kubernetes: &v1alpha1.KubernetesTokens{Audiences: []string{"weather"}}},
+	}}
 	w.create(keyless)
 	w.ready("keyless")
-	attacked := func(name string) *probe.Keys {
+	attacked := func(name string) probe.Target {
 		w.verifyNow(name)
 		w.attacks.mutex.Lock()
 		defer w.attacks.mutex.Unlock()
 		for _, target := range slices.Backward(w.attacks.targets) {
 			if strings.HasPrefix(target.ServerName, name+".") && !target.Quick {
-				return target.Keys
+				return target
 			}
 		}
 		t.Fatalf("%s is not attacked", name)
-		return nil
+		return probe.Target{}
 	}
 	accepts := func(key keys.Key) error {
 		config, err := w.configuration("weather")
@@ -256,13 +260,31 @@ func TestIntegrationOwnKeys(t *testing.T) {
 		}
 		return nil
 	}
-	if own := attacked("keyless"); own != nil {
-		t.Errorf("%+v", own)
+	// Without the right to have any made there are none, and the others are tried.
+	if target := attacked("keyless"); target.Keys != nil || target.Token != nil {
+		t.Errorf("%+v", target)
 	}
+	w.create(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: w.operator, Name: "bartizan-verification"}})
+	audience := func(text string) string {
+		t.Helper()
+		var c struct {
+			Aud []string `json:"aud"`
+			Sub string   `json:"sub"`
+		}
+		if err := json.Unmarshal([]byte(claims(t, text)), &c); err != nil || len(c.Aud) != 1 || c.Sub != "system:serviceaccount:"+w.operator+":bartizan-verification" {
+			t.Fatalf("%v, %+v", err, c)
+		}
+		return c.Aud[0]
+	}
+	token := attacked("keyless").Token
+	if token == nil || audience(token.Good) != "weather" || !strings.HasPrefix(audience(token.Elsewhere), "bartizan-verification-") || token.Expired != "" {
+		t.Fatalf("%v", token)
+	}
+	good := token.Good
 	if config, err := w.configuration("keyless"); err != nil || len(config.Verification.Keys) > 0 {
 		t.Errorf("%v, %+v", err, config.Verification)
 	}
-	first := attacked("weather")
+	first := attacked("weather").Keys
 	if first == nil || first.Retired.Text != "" {
 		t.Fatalf("%+v", first)
 	}
@@ -274,7 +296,10 @@ func TestIntegrationOwnKeys(t *testing.T) {
 		t.Errorf("AUTH-5 is known, although no key was retired: %v, %+v", err, s.Status.Posture)
 	}
 	ahead.Store(int64(63 * time.Minute))
-	second := attacked("weather")
+	if token := attacked("keyless").Token; token == nil || token.Expired != good || token.Good == good {
+		t.Errorf("the token of before is not shown as expired: %v", token)
+	}
+	second := attacked("weather").Keys
 	if second.Retired != first.Present || second.Present == first.Present {
 		t.Errorf("%s and %s follow %s and %s", second.Present, second.Retired, first.Present, first.Retired)
 	}

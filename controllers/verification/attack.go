@@ -40,7 +40,14 @@ func (r *Reconciler) verify(ctx context.Context, o *observed, last *run) *run {
 	now.literals, now.unread = r.configMaps(ctx, o.server)
 	mark := newMark()
 	targets, why := r.targets(ctx, o, mark, false)
+	token, untried := r.tokens(ctx, o)
+	for i := range targets {
+		targets[i].Token = token
+	}
 	now.Incomplete = why
+	if untried != "" {
+		now.Untried = map[string]string{"AUTH-6": untried}
+	}
 	logf.FromContext(ctx).V(1).Info("attacking the gates", "gates", len(targets), "traceID", mark)
 	now.Probes = r.attackAll(ctx, targets)
 	now.at = r.Now()

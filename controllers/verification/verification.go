@@ -78,6 +78,7 @@ type Reconciler struct {
 	// news is the last report that came about each server, by its UID and version.
 	news    byServer[string]
 	written byServer[writtenReport]
+	issued  byServer[issued]
 	started time.Time
 }
 
@@ -89,6 +90,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		r.scans.forget(request.NamespacedName)
 		r.news.forget(request.NamespacedName)
 		r.written.forget(request.NamespacedName)
+		r.issued.forget(request.NamespacedName)
 		return ctrl.Result{}, nil
 	} else if err != nil {
 		return ctrl.Result{}, err

@@ -17,6 +17,7 @@ var roles = map[string]string{
 	"metrics_auth_role.yaml":    "operator/metrics_auth_role.yaml",
 	"metrics_reader_role.yaml":  "operator/metrics_reader_role.yaml",
 	"token_issuer_role.yaml":    "operator/token_issuer_role.yaml",
+	"verification_role.yaml":    "operator/verification_role.yaml",
 	"discovery_role.yaml":       "discovery/discovery_role.yaml",
 	"mcp_editor_role.yaml":      "users/mcp_editor_role.yaml",
 	"mcp_viewer_role.yaml":      "users/mcp_viewer_role.yaml",

@@ -51,9 +51,16 @@ var authentication = []Control{
 	},
 	{
 		ID: "AUTH-6", Severity: Critical, Title: "Of a token the issuer, audience, expiry, not-before, algorithm and key are all checked",
-		Enforcement: "gate", Evidence: []Kind{Proven}, Maps: []string{"MCP07", "T1"},
-		Remediation: "The gate served a forged token: set spec.suspend of the MCPServer, and report the gate's version.",
-		judge:       probed("AUTH-6"),
+		Enforcement: "gate", Evidence: []Kind{Observed, Proven}, Maps: []string{"MCP07", "T1"},
+		Remediation: "The gate served a token that it must refuse: set spec.suspend of the MCPServer, and report the gate's version.",
+		judge: func(s *Snapshot) verdict {
+			v := probed("AUTH-6")(s)
+			untried := s.Run.Value.Untried["AUTH-6"]
+			if v.status != Pass || untried == "" {
+				return v
+			}
+			return both(v, byConstruction("the gates are of the operator's version, whose tests show it of "+untried)(s))
+		},
 	},
 	{
 		ID: "AUTH-7", Severity: Critical, Title: "Client certificates are verified, and only its own namespace's authority vouches for an identity",

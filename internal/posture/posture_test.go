@@ -446,6 +446,23 @@ func TestRetiredKeys(t *testing.T) {
 	}
 }
 
+// TestUntried: what no attack can try of a control rests on what the gates are, or it is unknown.
+func TestUntried(t *testing.T) {
+	s := healthy()
+	s.Run.Value.Untried = map[string]string{"AUTH-6": "expired tokens of issuer corp"}
+	if r := result(t, s, "AUTH-6"); r.Status != posture.Pass || !strings.Contains(r.Reason, "expired tokens of issuer corp") || len(r.Evidence) != 2 {
+		t.Errorf("%+v", r)
+	}
+	s.Gate.Value.Running = []string{digestA}
+	if r := result(t, s, "AUTH-6"); r.Status != posture.Error || r.Reason == "" {
+		t.Errorf("another gate: %+v", r)
+	}
+	setProbe("AUTH-6", posture.Broken)(s)
+	if r := result(t, s, "AUTH-6"); r.Status != posture.Fail {
+		t.Errorf("broken: %+v", r)
+	}
+}
+
 func TestFailing(t *testing.T) {
 	s := healthy()
 	s.Classification.Value.Categories = nil

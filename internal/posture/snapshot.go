@@ -235,6 +235,8 @@ type Run struct {
 	Probes   []Probe
 	// Incomplete says why the run could not try everything; empty: it could.
 	Incomplete string
+	// Untried is what no attack from here can try, by control.
+	Untried map[string]string
 }
 
 // Outcome is what became of a probe.

@@ -118,7 +118,7 @@ func (r *run) identified(ctx context.Context, name, control string, q request, w
 		r.add(name, control, posture.Inconclusive, r.noKey)
 		return
 	default:
-		q = withKey(q, r.Keys.Present)
+		q = bearing(q, r.Keys.Present.Text)
 	}
 	r.attempt(ctx, name, control, r.Identity, q, w)
 }
@@ -131,7 +131,7 @@ func (r *run) retired(ctx context.Context) {
 	case !r.acceptsKey(ctx):
 		r.add(name, control, posture.Inconclusive, r.noKey)
 	case r.Keys.Retired.Text != "":
-		r.attempt(ctx, name, control, r.Identity, withKey(request{body: r.nothing()}, r.Keys.Retired), unauthenticated)
+		r.attempt(ctx, name, control, r.Identity, bearing(request{body: r.nothing()}, r.Keys.Retired.Text), unauthenticated)
 	}
 }
 
@@ -176,6 +176,34 @@ func (r *run) malformed(ctx context.Context) {
 	}
 }
 
+// tokens shows tokens that their issuer made and that are not for this server, or not any more. They differ in that alone from one
+// that the gate must know its holder by.
+func (r *run) tokens(ctx context.Context) {
+	if r.Token == nil {
+		return
+	}
+	why := ""
+	a := r.send(ctx, r.Identity, bearing(request{body: r.nothing()}, r.Token.Good))
+	// A policy may be for all of an issuer's subjects. Whatever somebody who is known is told of what does not exist is right.
+	switch _, refused := refusal(a.body); {
+	case a.err != nil:
+		why = words(a.err)
+	case a.busy() || a.status == http.StatusUnauthorized || !refused:
+		why = "the gate does not accept a good token of issuer " + r.Token.Issuer + ": " + met(a.status)
+	}
+	for _, try := range []struct{ name, text string }{
+		{"token of the issuer for another audience", r.Token.Elsewhere}, {"token of the issuer that has expired", r.Token.Expired},
+	} {
+		switch {
+		case try.text == "":
+		case why != "":
+			r.add(try.name, "AUTH-6", posture.Inconclusive, why)
+		default:
+			r.attempt(ctx, try.name, "AUTH-6", r.Identity, bearing(request{body: r.nothing()}, try.text), unauthenticated)
+		}
+	}
+}
+
 // traces are what an answer has in it that tells of the inside.
 var traces = []string{"goroutine ", ".go:", "panic", "stack", "127.0.0.1", "localhost", "/etc/", "x509:", "tls:", "dial tcp", "runtime error"}
 
@@ -191,7 +219,7 @@ func (r *run) leaks(context.Context) {
 		for name, values := range a.header {
 			text += "\n" + name + ": " + strings.Join(values, ",")
 		}
-		if strings.Contains(text, r.nonce) || r.Keys != nil && strings.Contains(text, keys.Prefix+r.Keys.Present.ID) {
+		if strings.Contains(text, r.nonce) || r.Keys != nil && strings.Contains(text, r.Keys.Present.Text) || r.Token != nil && strings.Contains(text, r.Token.Good) {
 			repeated++
 		}
 		for _, trace := range traces {

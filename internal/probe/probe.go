@@ -38,6 +38,8 @@ type Target struct {
 	Identity *tls.Certificate
 	// Keys are API keys of the operator's, which may do nothing either; nil for a gate that takes none.
 	Keys *Keys
+	// Token are tokens of an issuer whose tokens the gate takes; nil where the operator can have none.
+	Token *Token
 	// NoIdentity says why the operator is nobody who is known; only where it has neither a certificate nor keys.
 	NoIdentity string
 	// Forged are certificates that no gate may accept.
@@ -60,6 +62,21 @@ type Keys struct {
 	// Retired is one that they accepted once; empty while none was retired.
 	Retired keys.Key
 }
+
+// Token are tokens that an issuer itself made, of somebody who may do nothing.
+type Token struct {
+	// Issuer names it in results.
+	Issuer string
+	// Good is one that gates accept, Elsewhere one for another audience, and Expired one that was good; each may be empty but the
+	// first.
+	Good, Elsewhere, Expired string
+}
+
+// String keeps the tokens out of logs.
+func (t Token) String() string { return "tokens of " + t.Issuer }
+
+// GoString keeps the tokens out of %#v.
+func (t Token) GoString() string { return t.String() }
 
 // Forged is a certificate that no gate may accept.
 type Forged struct {
@@ -98,7 +115,7 @@ func Run(ctx context.Context, t Target) []posture.Probe {
 		return r.results
 	}
 	for _, step := range []func(context.Context){
-		r.authentication, r.retired, r.certificates, r.resource, r.permissions, r.reading, r.malformed, r.leaks, r.transport, r.detours,
+		r.authentication, r.retired, r.tokens, r.certificates, r.resource, r.permissions, r.reading, r.malformed, r.leaks, r.transport, r.detours,
 	} {
 		step(ctx)
 	}
@@ -149,7 +166,7 @@ func (r *run) acceptsKey(ctx context.Context) bool {
 	if r.Keys == nil {
 		return false
 	}
-	a := r.send(ctx, r.Identity, withKey(request{body: r.message("ping", "")}, r.Keys.Present))
+	a := r.send(ctx, r.Identity, bearing(request{body: r.message("ping", "")}, r.Keys.Present.Text))
 	switch {
 	case a.err != nil:
 		r.noKey = words(a.err)
@@ -161,13 +178,13 @@ func (r *run) acceptsKey(ctx context.Context) bool {
 	return r.noKey == ""
 }
 
-// withKey is a request with an API key.
-func withKey(q request, key keys.Key) request {
+// bearing is a request with an API key or a token.
+func bearing(q request, text string) request {
 	q.header = maps.Clone(q.header)
 	if q.header == nil {
 		q.header = map[string][]string{}
 	}
-	q.header["Authorization"] = []string{"Bearer " + key.Text}
+	q.header["Authorization"] = []string{"Bearer " + text}
 	return q
 }
 

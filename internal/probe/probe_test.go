@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -207,6 +208,7 @@ func (f *fixture) start(t *testing.T, upstream string, change func(*gateconfig.C
 // TestGateHolds: against the gate as it is every attack fails, whatever it demands; nothing reaches the server, and all is in
 // the audit log with the mark.
 func TestGateHolds(t *testing.T) {
+	issuer := gatetest.NewIssuer(t, "https://issuer.test")
 	for name, change := range map[string]func(*gateconfig.Config){
 		"key or certificate":  nil,
 		"key and certificate": func(c *gateconfig.Config) { c.Authentication.ClientCertificates = gateconfig.Required },
@@ -216,7 +218,7 @@ func TestGateHolds(t *testing.T) {
 		},
 		"key alone": func(c *gateconfig.Config) { c.Authentication.ClientCertificates = gateconfig.Disabled },
 		"tokens of an issuer": func(c *gateconfig.Config) {
-			c.Authentication.Tokens = []gateconfig.TokenIssuer{gatetest.NewIssuer(t, "https://issuer.test").Config(t, "corp", "https://"+host+"/mcp")}
+			c.Authentication.Tokens = []gateconfig.TokenIssuer{issuer.Config(t, "corp", "https://"+host+"/mcp")}
 		},
 		"newest revision": func(c *gateconfig.Config) { c.Upstream.MinRevision = gateconfig.Revision20260728 },
 	} {
@@ -226,6 +228,7 @@ func TestGateHolds(t *testing.T) {
 			target := f.target(t, f.start(t, upstream.Listener.Addr().String(), change))
 			if name == "tokens of an issuer" {
 				target.Resource = &probe.Resource{URL: "https://" + host + "/mcp", Issuers: []string{"https://issuer.test"}}
+				target.Token = ofIssuer(t, issuer)
 			}
 			switch name {
 			case "certificate alone":
@@ -255,6 +258,9 @@ func TestGateHolds(t *testing.T) {
 			if retired := slices.ContainsFunc(results, func(r posture.Probe) bool { return r.Name == posture.RetiredKey }); retired != (target.Keys != nil) {
 				t.Errorf("a retired key was tried: %v", retired)
 			}
+			if ofIssuer := slices.ContainsFunc(results, func(r posture.Probe) bool { return r.Name == "token of the issuer that has expired" }); ofIssuer != (target.Token != nil) {
+				t.Errorf("tokens of the issuer were tried: %v", ofIssuer)
+			}
 			if seen := upstream.seen(); len(seen) > 0 {
 				t.Errorf("reached the server: %v", seen)
 			}
@@ -268,6 +274,65 @@ func TestGateHolds(t *testing.T) {
 				t.Errorf("%d lines in the audit log", n)
 			}
 		})
+	}
+}
+
+// ofIssuer are tokens that an issuer made of somebody who may do nothing.
+func ofIssuer(t *testing.T, issuer *gatetest.Issuer) *probe.Token {
+	t.Helper()
+	token := func(change gatetest.Claims) string {
+		claims := gatetest.Claims{"aud": "https://" + host + "/mcp", "sub": "nobody"}
+		maps.Copy(claims, change)
+		return issuer.Token(t, gateconfig.ES256, claims)
+	}
+	past := func(d time.Duration) int64 { return time.Now().Add(-d).Unix() }
+	return &probe.Token{Issuer: "corp", Good: token(nil), Elsewhere: token(gatetest.Claims{"aud": "another"}),
+		Expired: token(gatetest.Claims{"iat": past(time.Hour), "nbf": past(time.Hour), "exp": past(50 * time.Minute)})}
+}
+
+// TestTokensOfTheIssuer: a gate that takes one for another audience or an expired one is found out, whatever it demands beside it,
+// and one that does not know the good one shows nothing.
+func TestTokensOfTheIssuer(t *testing.T) {
+	issuer, stranger := gatetest.NewIssuer(t, "https://issuer.test"), gatetest.NewIssuer(t, "https://issuer.test")
+	for _, mode := range []gateconfig.Mode{gateconfig.Required, gateconfig.Optional, gateconfig.Disabled} {
+		f := newFixture(t)
+		target := f.target(t, f.start(t, newRecorder(t).Listener.Addr().String(), func(c *gateconfig.Config) {
+			c.Authentication.ClientCertificates = mode
+			c.Authentication.Tokens = []gateconfig.TokenIssuer{issuer.Config(t, "corp", "https://"+host+"/mcp")}
+		}))
+		if mode == gateconfig.Disabled {
+			target.Identity = nil
+		}
+		good, unknown := ofIssuer(t, issuer), ofIssuer(t, stranger)
+		for name, test := range map[string]struct {
+			token *probe.Token
+			want  posture.Outcome
+		}{
+			"as they should be":         {good, posture.Held},
+			"taken although they are":   {&probe.Token{Good: good.Good, Elsewhere: ofIssuer(t, issuer).Good, Expired: ofIssuer(t, issuer).Good}, posture.Broken},
+			"the good one is not known": {unknown, posture.Inconclusive},
+		} {
+			target.Token = test.token
+			tried := 0
+			for _, r := range probe.Run(t.Context(), target) {
+				want := posture.Held
+				if strings.HasPrefix(r.Name, "token of the issuer") {
+					want = test.want
+					tried++
+				}
+				if r.Outcome != want {
+					t.Errorf("certificates %s, %s: want %s: %+v", mode, name, want, r)
+				}
+			}
+			if tried != 2 {
+				t.Errorf("certificates %s, %s: %d tokens of the issuer were tried", mode, name, tried)
+			}
+		}
+		for _, token := range []string{good.Good, good.Elsewhere, good.Expired} {
+			if strings.Contains(f.audit.text(), token) || strings.Contains(fmt.Sprintf("%+v %#v", target, target.Token), token) {
+				t.Error("a token is in the audit log, or in what is printed of a target")
+			}
+		}
 	}
 }
 
@@ -366,6 +431,7 @@ func TestNoGate(t *testing.T) {
 // TestSabotage breaks one control after the other: its probes say so, no other does, and nothing that reaches the server
 // names anything that exists.
 func TestSabotage(t *testing.T) {
+	issuer := gatetest.NewIssuer(t, "https://issuer.test")
 	for _, broken := range append([]string{"", "LEAST-6"}, brokengate.Controls...) {
 		t.Run("break "+broken, func(t *testing.T) {
 			upstream := newRecorder(t)
@@ -386,8 +452,11 @@ func TestSabotage(t *testing.T) {
 			t.Cleanup(func() { _ = listener.Close() })
 			target := f.target(t, listener.Addr().String())
 			target.Resource = &probe.Resource{URL: "https://" + host + "/mcp", Issuers: []string{"https://issuer.test"}}
+			target.Token = ofIssuer(t, issuer)
 			gate := &brokengate.Gate{
-				Hosts: []string{host}, Authority: f.system.Pool(), Accepts: brokengate.Knows(f.accepted(t, f.now)), Upstream: upstream.URL, Broken: func() string { return broken },
+				Hosts: []string{host}, Authority: f.system.Pool(), Accepts: func(text string) bool {
+					return brokengate.Knows(f.accepted(t, f.now))(text) || text == target.Token.Good
+				}, Upstream: upstream.URL, Broken: func() string { return broken },
 				Metadata:     `{"resource":"https://` + host + `/mcp","authorization_servers":["https://issuer.test"]}`,
 				MetadataPath: "/.well-known/oauth-protected-resource/mcp",
 			}

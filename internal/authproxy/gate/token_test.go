@@ -128,14 +128,9 @@ func TestTokensThatAreRefused(t *testing.T) {
 		"a header twice":       {func(r *http.Request) { r.Header["Authorization"] = []string{"Bearer " + good, "Bearer " + good} }, 400, "key-repeated", "invalid_request"},
 		"a key beside it":      {func(r *http.Request) { bearer(good)(r); set("X-API-Key", w.aliceKey)(r) }, 400, "key-repeated", "invalid_request"},
 		"in the query":         {query, 400, "query", ""},
-		"beside the operator":  {nil, 401, "credentials-contradict", ""},
 		"a wrong key":          {bearer("mcpk_" + strings.Repeat("a", 69)), 401, "key-malformed", ""},
 	} {
-		client, change := w.client(), test.change
-		if change == nil {
-			client, change = w.client(w.system.Client(t, clientid.Operator)), bearer(good)
-		}
-		status, header, body := do(t, client, w.post(legacyCall, change))
+		status, header, body := do(t, w.client(), w.post(legacyCall, test.change))
 		challenge := strings.Join(header.Values("WWW-Authenticate"), ", ")
 		if status != test.status || w.audit.last(t).Reason != test.reason || len(upstream.seen()) != 0 {
 			t.Errorf("%s: %d %s, %+v", name, status, body, w.audit.last(t))
@@ -147,6 +142,34 @@ func TestTokensThatAreRefused(t *testing.T) {
 		if (test.reason != "query" && strings.Contains(body, test.reason)) || strings.Contains(body, "issuer.example") || strings.Contains(body, "eyJ") {
 			t.Errorf("%s: the answer says too much: %s", name, body)
 		}
+	}
+}
+
+// TestOperatorWithToken: the operator sees whether a token is accepted, and may do nothing with it that its holder may.
+func TestOperatorWithToken(t *testing.T) {
+	t.Parallel()
+	upstream := newRecorder(t, result)
+	w, issuer := withTokens(t, upstream.address())
+	if status, _, body := do(t, w.client(), w.post(legacyCall, bearer(issuer.Token(t, gateconfig.ES256, nil)))); status != http.StatusOK {
+		t.Fatalf("the holder alone: %d %s", status, body)
+	}
+	seen := len(upstream.seen())
+	for _, mode := range []gateconfig.Mode{gateconfig.Optional, gateconfig.Required} {
+		if mode != w.config.Authentication.ClientCertificates {
+			w.reload(func(c *gateconfig.Config) { c.Authentication.ClientCertificates = mode })
+		}
+		operator := w.client(w.system.Client(t, clientid.Operator))
+		status, _, body := do(t, operator, w.post(legacyCall, bearer(issuer.Token(t, gateconfig.ES256, nil))))
+		if r := w.audit.last(t); status != http.StatusForbidden || r.Client != "/bartizan-operator" || r.Subject != "" {
+			t.Errorf("certificates %s: %d %s, %+v", mode, status, body, r)
+		}
+		status, _, body = do(t, operator, w.post(legacyCall, bearer(issuer.Token(t, gateconfig.ES256, gatetest.Claims{"aud": "another"}))))
+		if r := w.audit.last(t); status != http.StatusUnauthorized || r.Reason != "token-audience" {
+			t.Errorf("certificates %s, another audience: %d %s, %+v", mode, status, body, r)
+		}
+	}
+	if n := len(upstream.seen()); n != seen {
+		t.Errorf("%d requests reached the server", n-seen)
 	}
 }
 
