@@ -1,15 +1,19 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/controllers/accessreview"
+	"github.com/bartizan-dev/bartizan/internal/profile"
 )
 
 func (p *plugin) accessCommand() *cobra.Command {
@@ -28,7 +32,8 @@ func (p *plugin) canICommand() *cobra.Command {
 		Short: "Say whether a client may do something at a server, and by which rule",
 		Long: `Say whether a client may do something at a server, and by which rule, or what is missing.
 
-It reads the MCPServer, the MCPAccessPolicies beside it and the MCPClient, and judges them as the gate does. Whether the gates run this
+It reads the MCPServer, the MCPAccessPolicies beside it, the MCPClient and the MCPSecurityProfiles, and judges them as the gate does; it says so
+when you may not read profiles, whose forbidden tools then do not count. Whether the gates run this
 configuration already is in the condition ConfigurationInForce of the MCPServer. Rates are not counted. It ends with 1 for no.`,
 		Example: `  kubectl mcp access can-i call pods_list --as-client assistants/assistant --server kubernetes --namespace tools
   kubectl mcp access can-i call pods_list --as-client assistants/assistant --server kubernetes --arguments '{"namespace":"demo"}'
@@ -102,7 +107,25 @@ func (p *plugin) fill(cmd *cobra.Command, c *cluster, q *accessreview.Question, 
 		return fmt.Errorf("list mcpaccesspolicies of %s: %w", where.Namespace, err)
 	}
 	q.Policies = policies.Items
+	var problem error
+	if q.Floor, problem = floorOf(ctx, c, where.Namespace); problem != nil {
+		fmt.Fprintln(p.err, "does not count: the tools that MCPSecurityProfiles forbid:", problem)
+	}
 	return nil
+}
+
+// floorOf is what the security profiles of a namespace ask for.
+func floorOf(ctx context.Context, c client.Reader, namespace string) (profile.Floor, error) {
+	profiles := v1alpha1.MCPSecurityProfileList{}
+	if err := c.List(ctx, &profiles); err != nil || len(profiles.Items) == 0 {
+		return profile.Floor{}, err
+	}
+	object := &metav1.PartialObjectMetadata{}
+	object.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	if err := c.Get(ctx, client.ObjectKey{Name: namespace}, object); err != nil {
+		return profile.Floor{}, err
+	}
+	return profile.Of(profiles.Items, object.Labels), nil
 }
 
 // key reads namespace/name, or a name in a namespace that is known.

@@ -1,58 +1,66 @@
 package main
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/yaml"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/internal/declared"
 	"github.com/bartizan-dev/bartizan/internal/posture"
 	"github.com/bartizan-dev/bartizan/internal/postureview"
+	"github.com/bartizan-dev/bartizan/internal/profile"
 )
-
-// mostManifest bounds a file, in bytes.
-const mostManifest = 16 << 20
 
 func (p *plugin) scanCommand() *cobra.Command {
 	var format, failOn string
+	var profiles []string
 	cmd := &cobra.Command{
 		Use:   "scan FILE...",
 		Short: "Evaluate manifests of MCPServers before they are applied, for pipelines",
 		Long: `Evaluate manifests of MCPServers before they are applied, by the same controls as a server that runs. What only a cluster or an attack
 shows is unknown here.
 
-A folder stands for its files with the ends .yaml, .yml and .json, and - for standard input. Objects of other kinds are passed over. No cluster is
-asked. It ends with 1 when a control fails that is at least as severe as --fail-on, and with 2 when a file cannot be read as a manifest.`,
+A folder stands for its files with the ends .yaml, .yml and .json, and - for standard input. ConfigMaps among the files are looked at for
+secrets where an MCPServer names them. Objects of other kinds are passed over. No cluster is asked.
+
+MCPServers and MCPClients are also judged by MCPSecurityProfiles, as admission would: by all those of --profile, whatever they select and
+also while they are a dry run, and by those among the files that select the namespace, where the Namespace is among the files, too.
+
+It ends with 1 when a control fails that is at least as severe as --fail-on, where being below a profile is high, and with 2 when a file
+cannot be read as a manifest.`,
 		Example: `  kubectl mcp scan deploy/
+  kubectl mcp scan deploy/ --profile platform/production-profile.yaml
   kustomize build overlays/production | kubectl mcp scan - --output sarif > posture.sarif`,
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, names []string) error {
+		RunE: func(_ *cobra.Command, names []string) error {
 			severities := []string{string(posture.Medium), string(posture.High), string(posture.Critical)}
 			least := slices.Index(severities, failOn)
 			if least < 0 && failOn != "never" {
 				return fmt.Errorf("--fail-on: %q is none of %s and never", failOn, strings.Join(severities, ", "))
 			}
-			var all []postureview.Server
+			found, asked := newManifests(), newManifests()
 			for _, name := range names {
-				found, err := p.scan(name)
-				if err != nil {
+				if err := found.read(p.in, name); err != nil {
 					return err
 				}
-				all = append(all, found...)
 			}
-			if len(all) == 0 {
+			for _, name := range profiles {
+				before := len(asked.profiles)
+				if err := asked.read(p.in, name); err != nil {
+					return fmt.Errorf("--profile: %w", err)
+				}
+				if len(asked.profiles) == before {
+					return fmt.Errorf("--profile: there is no MCPSecurityProfile in %s", name)
+				}
+			}
+			if len(found.servers)+len(found.clients) == 0 {
 				fmt.Fprintln(p.err, "no MCPServer found in", strings.Join(names, ", "))
 			}
+			all := p.evaluate(found, asked.profiles)
 			if err := p.show(all, format); err != nil {
 				return err
 			}
@@ -68,113 +76,67 @@ asked. It ends with 1 when a control fails that is at least as severe as --fail-
 	}
 	outputFlag(cmd, &format)
 	cmd.Flags().StringVar(&failOn, "fail-on", string(posture.Medium), "the least severity that makes it end with 1: medium, high, critical or never")
+	cmd.Flags().StringSliceVar(&profiles, "profile", nil, "a `file` with an MCPSecurityProfile that everything is judged by; may be given again")
 	return cmd
 }
 
-// scan evaluates the manifests of a file, a folder, or standard input.
-func (p *plugin) scan(name string) ([]postureview.Server, error) {
-	if name == "-" {
-		content, err := io.ReadAll(io.LimitReader(p.in, mostManifest+1))
-		if err != nil {
-			return nil, err
+// evaluate judges the MCPServers, and those MCPClients that are below a profile.
+func (p *plugin) evaluate(m *manifests, asked []v1alpha1.MCPSecurityProfile) (all []postureview.Server) {
+	floors := map[string][]profile.Floor{}
+	floorsOf := func(namespace string) []profile.Floor {
+		if _, known := floors[namespace]; !known {
+			floors[namespace] = p.floors(m, asked, namespace)
 		}
-		return p.manifests("", content)
+		return floors[namespace]
 	}
-	var all []postureview.Server
-	err := filepath.WalkDir(name, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
+	for _, s := range m.servers {
+		snapshot := declared.Snapshot(s.object, p.now())
+		declared.Beside(snapshot, s.object, m.configMaps[s.object.Namespace])
+		var below []profile.Violation
+		for _, floor := range floorsOf(s.object.Namespace) {
+			declared.Under(snapshot, s.object, floor)
+			below = append(below, floor.Server(s.object)...)
 		}
-		if path != name && !slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(path)) {
-			return nil
-		}
-		content, err := os.ReadFile(path) //nolint:gosec // who runs it names the folder
-		if err != nil {
-			return err
-		}
-		found, err := p.manifests(path, content)
-		all = append(all, found...)
-		return err
-	})
-	return all, err
-}
-
-// manifests evaluates the MCPServers among the documents of a file.
-func (p *plugin) manifests(file string, content []byte) ([]postureview.Server, error) {
-	shown := file
-	if file == "" {
-		shown = "standard input"
+		shown := postureview.FromReport(s.object.Namespace, s.object.Name, posture.Evaluate(snapshot))
+		shown.File, shown.Line = s.File, s.Line
+		shown.Judge(below)
+		all = append(all, shown)
 	}
-	if len(content) > mostManifest {
-		return nil, fmt.Errorf("%s is larger than %d MiB", shown, mostManifest>>20)
+	for _, c := range m.clients {
+		var below []profile.Violation
+		for _, floor := range floorsOf(c.object.Namespace) {
+			below = append(below, floor.Client(c.object)...)
+		}
+		if len(below) > 0 {
+			shown := postureview.Server{Kind: "MCPClient", Namespace: c.object.Namespace, Name: c.object.Name, File: c.File, Line: c.Line}
+			shown.Judge(below)
+			all = append(all, shown)
+		}
 	}
-	var all []postureview.Server
-	for _, d := range documents(content) {
-		server, err := read(d.content)
-		if err != nil {
-			return nil, fmt.Errorf("%s: the document at line %d: %w", shown, d.line, err)
-		}
-		if server == nil {
-			continue
-		}
-		if server.Namespace == "" {
-			server.Namespace = "default"
-		}
-		s := postureview.FromReport(server.Namespace, server.Name, posture.Evaluate(declared.Snapshot(server, p.now())))
-		s.File, s.Line = file, d.line
-		all = append(all, s)
-	}
-	return all, nil
-}
-
-// document is one YAML document, and the line where it begins.
-type document struct {
-	content []byte
-	line    int
-}
-
-// documents cuts a file at the lines that separate YAML documents.
-func documents(content []byte) (all []document) {
-	line, begin := 1, 1
-	var current bytes.Buffer
-	end := func() {
-		if len(bytes.TrimSpace(current.Bytes())) > 0 {
-			all = append(all, document{bytes.Clone(current.Bytes()), begin})
-		}
-		current.Reset()
-		begin = line + 1
-	}
-	for l := range bytes.Lines(content) {
-		if bytes.HasPrefix(l, []byte("---")) && (len(bytes.TrimSpace(l)) == 3 || l[3] == ' ') {
-			end()
-		} else {
-			current.Write(l)
-		}
-		line++
-	}
-	end()
 	return all
 }
 
-// read is the MCPServer that a document holds; nil for a document of another kind.
-func read(content []byte) (*v1alpha1.MCPServer, error) {
-	var kind struct {
-		APIVersion string `json:"apiVersion"`
-		Kind       string `json:"kind"`
+// floors are those of a namespace: each profile that was asked for, and what those among the files ask for together.
+func (p *plugin) floors(m *manifests, asked []v1alpha1.MCPSecurityProfile, namespace string) (all []profile.Floor) {
+	named := map[string]bool{}
+	for i := range asked {
+		named[asked[i].Name] = true
+		all = append(all, profile.Only(&asked[i]))
 	}
-	if err := yaml.Unmarshal(content, &kind); err != nil {
-		return nil, errors.New("it is no YAML")
+	var beside []v1alpha1.MCPSecurityProfile
+	for i := range m.profiles {
+		if !named[m.profiles[i].Name] {
+			beside = append(beside, m.profiles[i])
+		}
 	}
-	group, version, _ := strings.Cut(kind.APIVersion, "/")
-	if kind.Kind != "MCPServer" || group != v1alpha1.GroupVersion.Group {
-		return nil, nil
+	labels, known := m.namespaces[namespace]
+	if !known {
+		labels = map[string]string{corev1.LabelMetadataName: namespace}
+		for i := range beside {
+			if s := beside[i].Spec.NamespaceSelector; profile.Enforced(&beside[i]) && s != nil && len(s.MatchLabels)+len(s.MatchExpressions) > 0 && !profile.Selects(&beside[i], labels) {
+				fmt.Fprintf(p.err, "MCPSecurityProfile %s is left out for namespace %s, whose labels are not known: scan the Namespace, too, or give the profile's file to --profile\n", beside[i].Name, namespace)
+			}
+		}
 	}
-	if version != v1alpha1.GroupVersion.Version {
-		return nil, fmt.Errorf("the version %s of MCPServer is not known; this program knows %s", version, v1alpha1.GroupVersion.Version)
-	}
-	server := &v1alpha1.MCPServer{}
-	if err := yaml.UnmarshalStrict(content, server); err != nil {
-		return nil, fmt.Errorf("it is no MCPServer: %w", err)
-	}
-	return server, nil
+	return append(all, profile.Of(beside, labels))
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/authproxy/decision"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/message"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+	"github.com/bartizan-dev/bartizan/internal/profile"
 )
 
 // Question is what a client asks for.
@@ -20,6 +21,8 @@ type Question struct {
 	Server   *v1alpha1.MCPServer
 	Policies []v1alpha1.MCPAccessPolicy
 	Client   *v1alpha1.MCPClient
+	// Floor is what the security profiles of the server's namespace ask for: gates obey the tools that they forbid, too.
+	Floor profile.Floor
 	// Method is an MCP method, such as tools/call; Target is the name or the URI that it is about.
 	Method, Target string
 	// Arguments are those of the call; nil for none.
@@ -67,7 +70,7 @@ func Review(q Question) (Answer, error) {
 	for _, p := range built.Problems {
 		answer.Problems = append(answer.Problems, p.String())
 	}
-	built.Policy.Forbidden = manifests.Forbidden(q.Server)
+	built.Policy.Forbidden = append(manifests.Forbidden(q.Server), q.Floor.ForbiddenTools()...)
 	table, err := decision.Compile(built.Policy)
 	if err != nil {
 		return Answer{}, fmt.Errorf("the policies of %s cannot be compiled: %w", q.Server.Namespace, err)
@@ -83,6 +86,11 @@ func Review(q Question) (Answer, error) {
 		answer.Reason = "every client that a rule names may do this"
 	case verdict.Allowed:
 		answer.Reason = "allowed by rule " + verdict.Rule
+	case verdict.Reason == decision.ReasonForbidden:
+		answer.Reason = reasons[verdict.Reason]
+		if name, forbidden := q.Floor.Forbids(q.Target); forbidden {
+			answer.Reason = fmt.Sprintf("MCPSecurityProfile %s forbids the tool to everybody, in spec.tools.forbidden: ask who owns the profile", name)
+		}
 	case reasons[verdict.Reason] != "":
 		answer.Reason = reasons[verdict.Reason]
 	default:

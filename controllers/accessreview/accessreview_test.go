@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/internal/profile"
 )
 
 func TestReview(t *testing.T) {
@@ -75,6 +76,27 @@ func TestReview(t *testing.T) {
 		}
 		if test.client == me && (len(answer.Problems) != 1 || !strings.Contains(answer.Problems[0], "wrong")) {
 			t.Errorf("%s: the problems are %v", test.name, answer.Problems)
+		}
+	}
+	// Profiles forbid tools beside the server, to those whom a rule names, too.
+	floor := profile.Of([]v1alpha1.MCPSecurityProfile{
+		{ObjectMeta: metav1.ObjectMeta{Name: "production"}, Spec: v1alpha1.MCPSecurityProfileSpec{Tools: &v1alpha1.ProfileTools{Forbidden: []string{"*event*"}}}},
+		{ObjectMeta: metav1.ObjectMeta{Name: "trial"}, Spec: v1alpha1.MCPSecurityProfileSpec{Enforcement: v1alpha1.ProfileDryRun, Tools: &v1alpha1.ProfileTools{Forbidden: []string{"*"}}}},
+	}, nil)
+	for _, test := range []struct {
+		target  string
+		allowed bool
+		reason  string
+	}{
+		{"events", false, "MCPSecurityProfile production forbids the tool to everybody"},
+		{"pods_exec", false, "the server forbids the tool to everybody, in spec.tools.forbidden of the MCPServer"},
+		{"pods_list", true, "me/0"},
+	} {
+		answer, err := Review(Question{
+			Server: server, Policies: policies, Client: me, Floor: floor, Method: "tools/call", Target: test.target, Arguments: map[string]any{"namespace": "demo"}, Now: now,
+		})
+		if err != nil || answer.Allowed != test.allowed || !strings.Contains(answer.Reason, test.reason) {
+			t.Errorf("%s under profiles: %v %+v", test.target, err, answer)
 		}
 	}
 	if _, err := Review(Question{Server: server, Client: me, Policies: policies, Method: "tools/list", Target: "x", Now: now}); err == nil {

@@ -30,7 +30,7 @@ func snapshot(o *observed, last *run, settings Settings) *posture.Snapshot {
 	s.Authority = o.authorityFact()
 	s.NetworkOpenings = posture.See(o.openings(), "NetworkPolicies of the namespace", o.now)
 	s.Detours = posture.See(o.detours(), "Services of the namespace, pods", o.now)
-	o.floorFacts(s)
+	declared.Under(s, o.server, o.floor)
 	o.podFacts(s, settings)
 	o.inventoryFacts(s, last)
 	o.alertFacts(s, settings)

@@ -12,46 +12,6 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/posture"
 )
 
-// TestSecrets: what the spec names of a ConfigMap is looked at, whole files where it is mounted, and nothing else.
-func TestSecrets(t *testing.T) {
-	object := &corev1.ConfigMap{
-		Data: map[string]string{
-			"level": "debug", "password": "Winter2024!", "app.conf": "url: https://a.example\npassword: Winter2024!\n", "db": "postgres://app:s3cr3tpw@db/app",
-		},
-		BinaryData: map[string][]byte{"key": []byte("-----BEGIN EC PRIVATE" + " KEY-----\nMHcC")},
-	}
-	value := "a value of a variable or flag whose name says that it is a secret"
-	for _, test := range []struct {
-		name string
-		keys map[string]string
-		want []string
-	}{
-		{"a variable", map[string]string{"level": "LOG_LEVEL"}, nil},
-		{"a variable with a secret", map[string]string{"password": "DB_PASSWORD"}, []string{"ConfigMap c[password] holds " + value}},
-		{"a variable with a URL", map[string]string{"db": "DATABASE"}, []string{"ConfigMap c[db] holds a password in a URL"}},
-		{"mounted", map[string]string{wholeFile: ""}, []string{
-			"ConfigMap c[app.conf] holds " + value, "ConfigMap c[db] holds a password in a URL", "ConfigMap c[key] holds a private key", "ConfigMap c[password] holds " + value,
-		}},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			got := secrets("c", test.keys, object)
-			sorted := cmp.Diff(test.want, got, cmp.Transformer("sort", func(in []string) map[string]bool {
-				all := map[string]bool{}
-				for _, s := range in {
-					all[s] = true
-				}
-				return all
-			}))
-			if sorted != "" {
-				t.Error(sorted)
-			}
-			if said := strings.Join(got, " "); strings.Contains(said, "Winter") || strings.Contains(said, "s3cr3t") {
-				t.Errorf("the secret is told: %s", said)
-			}
-		})
-	}
-}
-
 // TestLiteralFacts: a ConfigMap that nobody has read, or may read, is not clean.
 func TestLiteralFacts(t *testing.T) {
 	now := time.Date(2030, 6, 1, 12, 0, 0, 0, time.UTC)

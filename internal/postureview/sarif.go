@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"path/filepath"
+	"slices"
 
 	"github.com/bartizan-dev/bartizan/internal/posture"
 )
@@ -100,6 +101,14 @@ func SARIF(out io.Writer, servers []Server, version string) error {
 			Properties:           sarifProperty{Tags: append([]string{"security"}, c.Maps...), SecuritySeverity: sarifSeverities[string(c.Severity)]},
 		})
 	}
+	if slices.ContainsFunc(servers, func(s Server) bool { return len(s.Below) > 0 }) {
+		index[BelowProfile] = len(driver.Rules)
+		driver.Rules = append(driver.Rules, sarifRule{
+			ID: BelowProfile, ShortDescription: sarifText{"The manifest is not below an MCPSecurityProfile"}, Help: sarifText{"Change the field that is named, or ask who owns the profile."},
+			DefaultConfiguration: sarifLevel{sarifLevels[string(posture.High)]},
+			Properties:           sarifProperty{Tags: []string{"security"}, SecuritySeverity: sarifSeverities[string(posture.High)]},
+		})
+	}
 	results := []sarifResult{}
 	for _, s := range servers {
 		for _, c := range s.Failing() {
@@ -109,7 +118,7 @@ func SARIF(out io.Writer, servers []Server, version string) error {
 			}
 			results = append(results, sarifResult{
 				RuleID: c.ID, RuleIndex: index[c.ID], Level: level, Locations: []sarifLocation{s.location()},
-				Message: sarifText{"MCPServer " + s.Namespace + "/" + s.Name + ": " + c.Reason + ". " + c.Remediation},
+				Message: sarifText{s.named() + ": " + c.Reason + ". " + c.Remediation},
 			})
 		}
 	}

@@ -13,6 +13,10 @@ func Table(out io.Writer, servers []Server, wide bool) error {
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(table, "NAMESPACE\tNAME\tSCORE\tCOVERAGE\tVERIFIED\tFAIL\tWARN\tUNKNOWN\tFAILING")
 	for _, s := range servers {
+		if s.Kind != "" {
+			fmt.Fprintf(table, "%s\t%s (%s)\t-\t-\t-\t%d\t%d\t-\t%s\n", s.Namespace, s.Name, s.Kind, s.Count(Fail), s.Count(Warn), dash(ids(s.Failing(), wide)))
+			continue
+		}
 		if len(s.Controls) == 0 {
 			fmt.Fprintf(table, "%s\t%s\t-\t-\t%s\t-\t-\t-\tnot evaluated yet\n", s.Namespace, s.Name, s.Verified)
 			continue

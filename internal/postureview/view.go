@@ -13,6 +13,7 @@ import (
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/internal/posture"
+	"github.com/bartizan-dev/bartizan/internal/profile"
 )
 
 // Result is what became of a control, in the words that people read.
@@ -42,6 +43,8 @@ type Control struct {
 
 // Server is the posture of one server.
 type Server struct {
+	// Kind is empty for an MCPServer. Others have no controls, and are only judged by profiles.
+	Kind      string `json:"kind,omitempty"`
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
 	// Score and Coverage are 0 to 100.
@@ -54,6 +57,8 @@ type Server struct {
 	Changed *time.Time `json:"changed,omitempty"`
 	// Controls are in the order of the catalogue; empty: nothing is known yet.
 	Controls []Control `json:"controls"`
+	// Below are the fields of a manifest that are below an MCPSecurityProfile; they count as failures.
+	Below []Control `json:"below,omitempty"`
 	// File and Line are where the manifest is; empty for a server of a cluster.
 	File string `json:"file,omitempty"`
 	Line int    `json:"line,omitempty"`
@@ -115,9 +120,27 @@ func control(c posture.Control, result Result, reason string) Control {
 	return shown
 }
 
+// BelowProfile stands in the place of a control for what is below an MCPSecurityProfile.
+const BelowProfile = "PROFILE"
+
+// Judge adds what is below profiles.
+func (s *Server) Judge(below []profile.Violation) {
+	for _, v := range below {
+		s.Below = append(s.Below, Control{
+			ID: BelowProfile, Severity: string(posture.High), Title: "The manifest is not below MCPSecurityProfile " + text(v.Profile), Result: Fail,
+			Reason: text(v.Message), Remediation: "Change " + text(v.Field) + ": the API server would refuse it.",
+		})
+	}
+}
+
+// named names the object to people.
+func (s Server) named() string {
+	return cmp.Or(s.Kind, "MCPServer") + " " + s.Namespace + "/" + s.Name
+}
+
 // Failing are the controls that fail or hold in part, failures first, each by severity.
 func (s Server) Failing() []Control {
-	var failing []Control
+	failing := slices.Clone(s.Below)
 	for _, c := range s.Controls {
 		if c.Result == Fail || c.Result == Warn {
 			failing = append(failing, c)
@@ -131,7 +154,7 @@ func (s Server) Failing() []Control {
 
 // Count is how many controls have a result.
 func (s Server) Count(result Result) (n int) {
-	for _, c := range s.Controls {
+	for _, c := range slices.Concat(s.Below, s.Controls) {
 		if c.Result == result {
 			n++
 		}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/internal/posture"
+	"github.com/bartizan-dev/bartizan/internal/profile"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -87,6 +88,55 @@ func TestViews(t *testing.T) {
 				t.Error("it is no JSON")
 			}
 		})
+	}
+}
+
+// TestBelow: what is below a profile is a failure in each view, of servers and of what else is judged, and hostile text in it is text.
+func TestBelow(t *testing.T) {
+	below := []profile.Violation{{Profile: "production", Field: "spec.image", Message: "MCPServer tools/pods: spec.image: MCPSecurityProfile production " + hostile}}
+	server := example()[0]
+	server.Judge(below)
+	client := Server{Kind: "MCPClient", Namespace: "agents", Name: "me", File: "a/b.yaml", Line: 3}
+	client.Judge(below)
+	all := []Server{server, client}
+	if failing := server.Failing(); server.Count(Fail) != 1 || len(failing) != 1 || failing[0].ID != BelowProfile || failing[0].Severity != "high" {
+		t.Errorf("%+v", failing)
+	}
+	for name, write := range map[string]func(*bytes.Buffer) error{
+		"table": func(b *bytes.Buffer) error { return Table(b, all, false) },
+		"wide":  func(b *bytes.Buffer) error { return Table(b, all, true) },
+		"json":  func(b *bytes.Buffer) error { return JSON(b, all) },
+		"sarif": func(b *bytes.Buffer) error { return SARIF(b, all, "v1") },
+		"html":  func(b *bytes.Buffer) error { return HTML(b, all, time.Now()) },
+	} {
+		var out bytes.Buffer
+		if err := write(&out); err != nil {
+			t.Fatal(err)
+		}
+		shown := out.String()
+		if strings.Count(shown, BelowProfile) < 2 || !strings.Contains(shown, "MCPClient") && name != "sarif" {
+			t.Errorf("%s does not show what is below:\n%s", name, shown)
+		}
+		if strings.ContainsAny(shown, "\x1b\u202e") || name == "html" && strings.Contains(shown, "<script>alert") {
+			t.Errorf("%s has hostile text in it as it is", name)
+		}
+	}
+	var out bytes.Buffer
+	if err := SARIF(&out, all, "v1"); err != nil {
+		t.Fatal(err)
+	}
+	var log sarifLog
+	if err := json.Unmarshal(out.Bytes(), &log); err != nil {
+		t.Fatal(err)
+	}
+	run := log.Runs[0]
+	for _, r := range run.Results {
+		if run.Tool.Driver.Rules[r.RuleIndex].ID != r.RuleID {
+			t.Errorf("the result of %s has the rule %s", r.RuleID, run.Tool.Driver.Rules[r.RuleIndex].ID)
+		}
+	}
+	if last := run.Results[len(run.Results)-1]; last.RuleID != BelowProfile || last.Level != "error" || !strings.HasPrefix(last.Message.Text, "MCPClient agents/me: ") || last.Locations[0].PhysicalLocation.Region.StartLine != 3 {
+		t.Errorf("%+v", last)
 	}
 }
 

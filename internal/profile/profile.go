@@ -179,3 +179,13 @@ func (f Floor) Attestation(control v1alpha1.AttestedControl) *Attested {
 	}
 	return last
 }
+
+// Forbids says whether a profile lets nobody call a tool, and which one.
+func (f Floor) Forbids(tool string) (profile string, forbidden bool) {
+	for _, p := range f.profiles {
+		if compiled, err := policy.Forbid(Floor{profiles: []*v1alpha1.MCPSecurityProfile{p}}.ForbiddenTools()); err == nil && compiled.Has(tool) {
+			return p.Name, true
+		}
+	}
+	return "", false
+}

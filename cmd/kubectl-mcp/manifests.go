@@ -1,0 +1,194 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+)
+
+// mostManifest bounds a file, in bytes.
+const mostManifest = 16 << 20
+
+// place is where a manifest is; File is empty for standard input.
+type place struct {
+	File string
+	Line int
+}
+
+// placed is an object and where its manifest is.
+type placed[T any] struct {
+	place
+	object T
+}
+
+// manifests are what a scan looks at of the files.
+type manifests struct {
+	servers  []placed[*v1alpha1.MCPServer]
+	clients  []placed[*v1alpha1.MCPClient]
+	profiles []v1alpha1.MCPSecurityProfile
+	// configMaps are those of each namespace, by their names.
+	configMaps map[string]map[string]*corev1.ConfigMap
+	// namespaces are the labels of those that are among the files.
+	namespaces map[string]map[string]string
+}
+
+func newManifests() *manifests {
+	return &manifests{configMaps: map[string]map[string]*corev1.ConfigMap{}, namespaces: map[string]map[string]string{}}
+}
+
+// read adds what is in a file, a folder, or standard input.
+func (m *manifests) read(in io.Reader, name string) error {
+	if name == "-" {
+		content, err := io.ReadAll(io.LimitReader(in, mostManifest+1))
+		if err != nil {
+			return err
+		}
+		return m.add("", content)
+	}
+	return filepath.WalkDir(name, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		if path != name && !slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(path)) {
+			return nil
+		}
+		content, err := os.ReadFile(path) //nolint:gosec // who runs it names the folder
+		if err != nil {
+			return err
+		}
+		return m.add(path, content)
+	})
+}
+
+// add adds the documents of a file.
+func (m *manifests) add(file string, content []byte) error {
+	shown := file
+	if file == "" {
+		shown = "standard input"
+	}
+	if len(content) > mostManifest {
+		return fmt.Errorf("%s is larger than %d MiB", shown, mostManifest>>20)
+	}
+	for _, d := range documents(content) {
+		if err := m.document(place{file, d.line}, d.content); err != nil {
+			return fmt.Errorf("%s: the document at line %d: %w", shown, d.line, err)
+		}
+	}
+	return nil
+}
+
+// document adds one object; those of other kinds are passed over.
+func (m *manifests) document(at place, content []byte) error {
+	var kind metav1.TypeMeta
+	if err := yaml.Unmarshal(content, &kind); err != nil {
+		return errors.New("it is no YAML")
+	}
+	group, version, _ := strings.Cut(kind.APIVersion, "/")
+	switch {
+	case group == v1alpha1.GroupVersion.Group && slices.Contains([]string{"MCPServer", "MCPClient", "MCPSecurityProfile"}, kind.Kind):
+		if version != v1alpha1.GroupVersion.Version {
+			return fmt.Errorf("the version %s of %s is not known; this program knows %s", version, kind.Kind, v1alpha1.GroupVersion.Version)
+		}
+	case kind.APIVersion == "v1" && (kind.Kind == "ConfigMap" || kind.Kind == "Namespace"):
+	default:
+		return nil
+	}
+	switch kind.Kind {
+	case "MCPServer":
+		server := &v1alpha1.MCPServer{}
+		if err := strict(content, server, kind.Kind); err != nil {
+			return err
+		}
+		server.Namespace = namespaceOf(server)
+		m.servers = append(m.servers, placed[*v1alpha1.MCPServer]{at, server})
+	case "MCPClient":
+		client := &v1alpha1.MCPClient{}
+		if err := strict(content, client, kind.Kind); err != nil {
+			return err
+		}
+		client.Namespace = namespaceOf(client)
+		m.clients = append(m.clients, placed[*v1alpha1.MCPClient]{at, client})
+	case "MCPSecurityProfile":
+		profile := v1alpha1.MCPSecurityProfile{}
+		if err := strict(content, &profile, kind.Kind); err != nil {
+			return err
+		}
+		m.profiles = append(m.profiles, profile)
+	case "ConfigMap":
+		object := &corev1.ConfigMap{}
+		if err := yaml.Unmarshal(content, object); err != nil {
+			return errors.New("it is no ConfigMap") // the error could repeat what it holds
+		}
+		namespace := namespaceOf(object)
+		if m.configMaps[namespace] == nil {
+			m.configMaps[namespace] = map[string]*corev1.ConfigMap{}
+		}
+		m.configMaps[namespace][object.Name] = object
+	case "Namespace":
+		object := &metav1.PartialObjectMetadata{}
+		if err := yaml.Unmarshal(content, object); err != nil {
+			return errors.New("it is no Namespace")
+		}
+		labels := map[string]string{corev1.LabelMetadataName: object.Name}
+		for key, value := range object.Labels {
+			labels[key] = value
+		}
+		m.namespaces[object.Name] = labels
+	}
+	return nil
+}
+
+func strict(content []byte, object any, kind string) error {
+	if err := yaml.UnmarshalStrict(content, object); err != nil {
+		return fmt.Errorf("it is no %s: %w", kind, err)
+	}
+	return nil
+}
+
+func namespaceOf(object metav1.Object) string {
+	if object.GetNamespace() == "" {
+		return metav1.NamespaceDefault
+	}
+	return object.GetNamespace()
+}
+
+// document is one YAML document, and the line where it begins.
+type document struct {
+	content []byte
+	line    int
+}
+
+// documents cuts a file at the lines that separate YAML documents.
+func documents(content []byte) (all []document) {
+	line, begin := 1, 1
+	var current bytes.Buffer
+	end := func() {
+		if len(bytes.TrimSpace(current.Bytes())) > 0 {
+			all = append(all, document{bytes.Clone(current.Bytes()), begin})
+		}
+		current.Reset()
+		begin = line + 1
+	}
+	for l := range bytes.Lines(content) {
+		if bytes.HasPrefix(l, []byte("---")) && (len(bytes.TrimSpace(l)) == 3 || l[3] == ' ') {
+			end()
+		} else {
+			current.Write(l)
+		}
+		line++
+	}
+	end()
+	return all
+}
