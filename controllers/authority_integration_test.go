@@ -7,9 +7,11 @@ import (
 	"time"
 
 	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/bartizan-dev/bartizan/controllers/authority"
 	"github.com/bartizan-dev/bartizan/test/controlplane"
 )
 
@@ -55,4 +57,30 @@ func TestIntegrationAuthorityBeingDeleted(t *testing.T) {
 		return nil
 	})
 	t.Logf("made anew %s after it was gone", time.Since(began).Round(time.Millisecond))
+}
+
+// TestIntegrationOwnNamespaceIsNotLookedAfter: an operator for some namespaces, of which its own is none, has the authority there that
+// vouches for it, and leaves alone what is there for the servers of another operator.
+func TestIntegrationOwnNamespaceIsNotLookedAfter(t *testing.T) {
+	w := newWorld(t)
+	w.everybody()
+	foreign := w.server("foreign")
+	foreign.Namespace = w.operator
+	issuer := &certmanager.Issuer{ObjectMeta: metav1.ObjectMeta{Namespace: w.operator, Name: "bartizan-ca-1", Labels: map[string]string{
+		"app.kubernetes.io/managed-by": "bartizan", "app.kubernetes.io/name": "authority",
+	}}}
+	issuer.Spec.CA = &certmanager.CAIssuer{SecretName: "bartizan-ca-1"}
+	w.create(foreign, issuer)
+	w.run()
+	w.create(w.server("weather"))
+	w.ready("weather")
+	controlplane.Eventually(t, soon, func(ctx context.Context) error {
+		return w.Get(ctx, client.ObjectKey{Namespace: w.operator, Name: authority.OperatorCertificate}, &certmanager.Certificate{})
+	})
+	if err := w.Get(t.Context(), client.ObjectKeyFromObject(issuer), issuer); err != nil || issuer.DeletionTimestamp != nil {
+		t.Errorf("the issuer of another operator: %v", err)
+	}
+	if err := w.Get(t.Context(), client.ObjectKeyFromObject(foreign), foreign); err != nil || len(foreign.Status.Conditions) > 0 {
+		t.Errorf("a server of another operator: %v, %s", err, describe(foreign))
+	}
 }

@@ -141,7 +141,7 @@ func startManager(t *testing.T, config *rest.Config, l *ledger, name, namespace 
 	}
 	m.command = exec.Command(os.Args[0],
 		"--gate-image", "registry.example/gate@sha256:"+strings.Repeat("1", 64), "--namespace", namespace,
-		"--watch-namespaces", strings.Join(append(watch, namespace), ","), "--metrics-bind-address", "0", "--health-probe-bind-address", "0")
+		"--watch-namespaces", strings.Join(watch, ","), "--metrics-bind-address", "0", "--health-probe-bind-address", "0")
 	m.command.Env = append(os.Environ(), asManager+"=yes", "KUBECONFIG="+kubeconfig)
 	m.command.Stdout, m.command.Stderr = log, log
 	m.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -179,7 +179,12 @@ func (r *Reconciler) again(all []*found) time.Duration {
 	return wait
 }
 
+// used says whether a namespace has anybody who needs its authority. The operator's own may be none of those that it looks after: then
+// whatever is there is not its business, and no cache holds it.
 func (r *Reconciler) used(ctx context.Context, namespace string) (bool, error) {
+	if !r.watched(namespace) {
+		return false, nil
+	}
 	servers, clients := &v1alpha1.MCPServerList{}, &v1alpha1.MCPClientList{}
 	for _, list := range []client.ObjectList{servers, clients} {
 		if err := r.Client.List(ctx, list, client.InNamespace(namespace), client.Limit(1)); err != nil {
@@ -240,7 +245,7 @@ func (r *Reconciler) prune(ctx context.Context, namespace string, all []*found) 
 				return x.gone(n)
 			}
 		}
-		return true
+		return r.watched(namespace) // else it is for servers of another operator
 	}
 	certificates, issuers, secrets := &certmanager.CertificateList{}, &certmanager.IssuerList{}, &corev1.SecretList{}
 	for _, list := range []client.ObjectList{certificates, issuers, secrets} {
