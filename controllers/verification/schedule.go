@@ -57,7 +57,7 @@ func (r *Reconciler) due(o *observed, last *run) time.Duration {
 		return interval // a gate that becomes ready is told by its pod
 	}
 	if last == nil {
-		if !inherited(o) {
+		if !inherited(o) || asked(o.server) {
 			return 0
 		}
 		// After a start of the operator all servers are due: they take turns.
@@ -96,6 +96,18 @@ func (r *Reconciler) glanceDue(o *observed, last *run, wait time.Duration) time.
 func inherited(o *observed) bool {
 	c := meta.FindStatusCondition(o.server.Status.Conditions, v1alpha1.ConditionVerified)
 	return c != nil && c.Reason != reasonNoGate && o.server.Status.Posture != nil
+}
+
+// asked says whether somebody asks for a verification that no operator has done.
+func asked(server *v1alpha1.MCPServer) bool {
+	request := handled(server)
+	return request != "" && (server.Status.Posture == nil || server.Status.Posture.HandledRequest != request)
+}
+
+// handled is what the status says of the request for a verification, once that was done.
+func handled(server *v1alpha1.MCPServer) string {
+	requested := server.Annotations[v1alpha1.AnnotationVerificationRequestedAt]
+	return requested[:min(len(requested), 64)]
 }
 
 func spread(uid types.UID, n uint64) uint64 {

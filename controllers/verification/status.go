@@ -97,9 +97,9 @@ func summarize(o *observed, last *run, report posture.Report) v1alpha1.PostureSt
 			p.ExemptedControls = append(p.ExemptedControls, r.Control)
 		}
 	}
-	switch requested := o.server.Annotations[v1alpha1.AnnotationVerificationRequestedAt]; {
+	switch {
 	case last != nil && last.of == subject(o):
-		p.HandledRequest = requested[:min(len(requested), 64)]
+		p.HandledRequest = handled(o.server)
 	case o.server.Status.Posture != nil:
 		p.HandledRequest = o.server.Status.Posture.HandledRequest
 	}
