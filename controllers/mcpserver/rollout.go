@@ -29,9 +29,11 @@ func NewBudget(limit int) *Budget {
 }
 
 // onlyTheOperatorChanged says whether the desired pod template differs from the live one by what the operator decides, and
-// by nothing that a user or a secret changed.
+// by nothing that a user or a secret changed. After an operator that hashed other things nobody can tell, and the server waits for its
+// turn: else an upgrade would roll all servers at once.
 func onlyTheOperatorChanged(live *appsv1.Deployment, revision, inputs string) bool {
-	return live.Labels[manifests.LabelTemplateRevision] != revision && live.Annotations[manifests.AnnotationInputs] == inputs
+	before := live.Annotations[manifests.AnnotationInputs]
+	return live.Labels[manifests.LabelTemplateRevision] != revision && (before == inputs || !manifests.ComparableInputs(before, inputs))
 }
 
 // rolledOut says whether all pods are those of the newest template, and available.

@@ -25,7 +25,7 @@ func deployment(name, revision string, updated, available int32) appsv1.Deployme
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: "team-a", Name: name, Generation: 3,
 			Labels:      map[string]string{manifests.LabelServer: name, manifests.LabelTemplateRevision: revision},
-			Annotations: map[string]string{manifests.AnnotationInputs: "inputs"},
+			Annotations: map[string]string{manifests.AnnotationInputs: "7-inputs"},
 		},
 		Spec:   appsv1.DeploymentSpec{Replicas: &two},
 		Status: appsv1.DeploymentStatus{ObservedGeneration: 3, Replicas: 2, UpdatedReplicas: updated, AvailableReplicas: available},
@@ -64,10 +64,15 @@ func TestOnlyTheOperatorChanged(t *testing.T) {
 	for _, test := range []struct {
 		revision, inputs string
 		want             bool
-	}{{"new", "inputs", true}, {"old", "inputs", false}, {"new", "others", false}, {"old", "others", false}} {
+	}{{"new", "7-inputs", true}, {"old", "7-inputs", false}, {"new", "7-others", false}, {"old", "7-others", false}, {"new", "8-others", true}, {"old", "8-others", false}} {
 		if got := onlyTheOperatorChanged(&d, test.revision, test.inputs); got != test.want {
 			t.Errorf("%+v: %v", test, got)
 		}
+	}
+	// As the operator of before the version was in it has left them.
+	d.Annotations[manifests.AnnotationInputs] = "inputs"
+	if !onlyTheOperatorChanged(&d, "new", "7-inputs") {
+		t.Error("a hash without a version is taken for one that a user has changed")
 	}
 }
 

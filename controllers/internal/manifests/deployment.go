@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"strconv"
+	"strings"
 
 	apps "k8s.io/api/apps/v1"
 	core "k8s.io/api/core/v1"
@@ -18,7 +19,7 @@ import (
 
 // TemplateVersion is the version of the pod template that this operator builds. Whoever changes what the template has for
 // an unchanged MCPServer raises it: all servers then roll within the budget of an upgrade, and not all at once.
-const TemplateVersion = 1
+const TemplateVersion = 2
 
 // TemplateRevision names the part of a pod template that the operator decides.
 func TemplateRevision(gateImage string) string {
@@ -181,8 +182,16 @@ func schedule(spec *corev1.PodSpecApplyConfiguration, settings v1alpha1.PodSetti
 	return nil
 }
 
-// inputs is a hash of what the user and the secrets put into the pods, and of nothing that the operator decides: it stays
-// the same when only the operator is upgraded.
+// ComparableInputs says whether operators of the same TemplateVersion made both values of AnnotationInputs. Otherwise they may differ although
+// nobody changed anything.
+func ComparableInputs(a, b string) bool {
+	of, _, known := strings.Cut(a, "-")
+	other, _, _ := strings.Cut(b, "-")
+	return known && of == other
+}
+
+// inputs is a hash of what the user and the secrets put into the pods, and of nothing that the operator decides, after the TemplateVersion:
+// it stays the same when only the gate is another.
 func inputs(p Params) (string, error) {
 	spec := &p.Server.Spec
 	pod := podSettings(p.Server)
@@ -216,7 +225,7 @@ func inputs(p Params) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return hash(string(content), string(secrets)), nil
+	return strconv.Itoa(TemplateVersion) + "-" + hash(string(content), string(secrets)), nil
 }
 
 // targets are the groups without where their values come from.

@@ -24,7 +24,7 @@ const (
 
 // Annotations of the children.
 const (
-	// AnnotationInputs is on a Deployment and on its pods the hash of what the user and the secrets put into the pods.
+	// AnnotationInputs is on a Deployment and on its pods the hash of what the user and the secrets put into the pods, see ComparableInputs.
 	AnnotationInputs = "bartizan.dev/inputs"
 	// AnnotationGateGeneration is on the gate's Secret its generation. Patched on a pod it makes the kubelet read the Secret
 	// at once.
