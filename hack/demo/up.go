@@ -19,9 +19,8 @@ const (
 	serverImage  = "kubernetes-mcp-server"
 	clientImage  = "mcpclient"
 	testImage    = "e2e-server"
-	// The next release of the operator and the gate, for tests of upgrades: the same programs, other digests.
-	nextManagerImage = "manager-next"
-	nextGateImage    = "authproxy-next"
+	// Another release of the gate, for tests of what notices it: the same program, another digest.
+	nextGateImage = "authproxy-next"
 )
 
 // environment tells the end-to-end tests what there is.
@@ -160,8 +159,7 @@ func (c *cluster) allImages(ctx context.Context, images map[string]string) error
 		clientImage:  {binary("mcpclient"), "/mcpclient"},
 		testImage:    {binary("server"), "/server"},
 
-		nextManagerImage: {binary("manager"), "/manager"},
-		nextGateImage:    {binary("authproxy"), "/authproxy"},
+		nextGateImage: {binary("authproxy"), "/authproxy"},
 	} {
 		if images[name], err = c.image(ctx, name, contents); err != nil {
 			return err

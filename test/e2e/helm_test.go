@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -35,12 +34,13 @@ const (
 // kinds are ours, by their plural names.
 var kinds = []string{"mcpservers", "mcpclients", "mcpaccesspolicies"}
 
-// TestE2EHelm takes the operator through its life with Helm: an upgrade under load, two replicas, an uninstallation that keeps
-// what runs, an installation for some namespaces, one with everything off, and an uninstallation that leaves nothing. It has
-// the cluster for itself, and leaves it as it found it.
+// TestE2EHelm takes the operator through its life with Helm: two replicas, an uninstallation that keeps what runs; by Helm 4 an
+// installation for some namespaces, an upgrade to one with everything off, and an uninstallation that leaves nothing; and an upgrade from
+// an earlier version under load. It has the cluster for itself, and leaves it as it found it.
 func TestE2EHelm(t *testing.T) {
 	c := start(t)
 	h := &helm{cluster: c}
+	earlier := c.compilePrevious(t)
 	kept := h.save(t)
 	t.Cleanup(func() { h.restore(t, kept) })
 	g := c.guard(t, func(s *v1alpha1.MCPServer) { s.Spec.Replicas = ptr.To(int32(2)) })
@@ -48,12 +48,12 @@ func TestE2EHelm(t *testing.T) {
 		name string
 		do   func(*testing.T, *helm, *guarded)
 	}{
-		{"UpgradeUnderLoad", upgradeUnderLoad},
 		{"TwoReplicas", twoReplicas},
 		{"UninstallKeeps", uninstallKeeps},
 		{"Namespaced", namespaced},
 		{"EverythingOff", everythingOff},
 		{"UninstallRemoves", uninstallRemoves},
+		{"UpgradeFromPrevious", func(t *testing.T, h *helm, _ *guarded) { upgradeFromPrevious(t, h, earlier()) }},
 	} {
 		if !t.Run(part.name, func(t *testing.T) { part.do(t, h, g) }) {
 			return // What follows needs it.
@@ -85,11 +85,17 @@ func (h *helm) run(t *testing.T, tool toolchain.Tool, arguments ...string) {
 	t.Logf("helm %s: %s", arguments[0], time.Since(began).Round(time.Millisecond))
 }
 
-// install installs the chart, or brings the release to these values and no others.
-func (h *helm) install(t *testing.T, tool toolchain.Tool, manager, gate string, values ...string) {
+// install installs this checkout's chart, or brings the release to it and to these values and no others.
+func (h *helm) install(t *testing.T, tool toolchain.Tool, values ...string) {
 	t.Helper()
-	arguments := []string{"upgrade", "--install", release, "../../charts/bartizan", "--wait", "--timeout", "3m", "--reset-values"}
-	for name, image := range map[string]string{"manager": h.images[manager], "gate": h.images[gate]} {
+	h.installChart(t, tool, "../../charts/bartizan", h.images["manager"], h.images["authproxy"], values...)
+}
+
+// installChart is install for any chart and images.
+func (h *helm) installChart(t *testing.T, tool toolchain.Tool, chart, manager, gate string, values ...string) {
+	t.Helper()
+	arguments := []string{"upgrade", "--install", release, chart, "--wait", "--timeout", "3m", "--reset-values"}
+	for name, image := range map[string]string{"manager": manager, "gate": gate} {
 		repository, digest, _ := strings.Cut(image, "@")
 		values = append(values, fmt.Sprintf("images.%s={%q:%q,%q:%q}", name, "repository", repository, "digest", digest))
 	}
@@ -121,7 +127,7 @@ func (h *helm) save(t *testing.T) []*unstructured.Unstructured {
 
 // restore installs the operator as the other tests expect it, and makes what went away with the definitions.
 func (h *helm) restore(t *testing.T, kept []*unstructured.Unstructured) {
-	h.install(t, toolchain.Helm3, "manager", "authproxy")
+	h.install(t, toolchain.Helm3)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for _, object := range kept {
@@ -137,116 +143,9 @@ func (h *helm) deployment(ctx context.Context, server *v1alpha1.MCPServer) (*app
 	return d, h.Get(ctx, client.ObjectKeyFromObject(server), d)
 }
 
-// gateOf is the image of the gate in a pod template.
-func gateOf(d *appsv1.Deployment) string {
-	for _, container := range d.Spec.Template.Spec.InitContainers {
-		if container.Name == gateContainer {
-			return container.Image
-		}
-	}
-	return ""
-}
-
-func settled(d *appsv1.Deployment) bool {
-	wanted, s := ptr.Deref(d.Spec.Replicas, 1), d.Status
-	return s.ObservedGeneration >= d.Generation && s.UpdatedReplicas == wanted && s.Replicas == wanted && s.AvailableReplicas == wanted
-}
-
-// upgradeUnderLoad: a new operator with a new gate. Servers roll one after the other, and no request fails.
-func upgradeUnderLoad(t *testing.T, h *helm, g *guarded) {
-	const budget = "operator.rolloutBudget=1"
-	servers := []*v1alpha1.MCPServer{g.server}
-	for i := range 2 {
-		server := h.server(g.server.Namespace, fmt.Sprintf("other-%d", i))
-		h.create(t, server)
-		servers = append(servers, server)
-	}
-	for _, server := range servers {
-		h.ready(t, server)
-	}
-	h.install(t, toolchain.Helm3, "manager", "authproxy", budget)
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	friend := as("friend", "friend")
-	loads := map[string]func() result.Load{
-		"kept connections": g.keepLoading(t, ctx, friend, "--parallel", "2", "--pause", "20ms"),
-		"new connections":  g.keepLoading(t, ctx, friend, "--parallel", "1", "--fresh", "--pause", "50ms"),
-	}
-	var watching sync.WaitGroup
-	most := 0
-	watching.Go(func() {
-		for ctx.Err() == nil {
-			rolling := 0
-			for _, server := range servers {
-				if d, err := h.deployment(ctx, server); err == nil && gateOf(d) == h.images["authproxy-next"] && !settled(d) {
-					rolling++
-				}
-			}
-			most = max(most, rolling)
-			select {
-			case <-ctx.Done():
-			case <-time.After(100 * time.Millisecond):
-			}
-		}
-	})
-	h.install(t, toolchain.Helm3, "manager-next", "authproxy-next", budget)
-	took := eventually(t, "every server has the new gate", 2*time.Minute, func(ctx context.Context) error {
-		for _, server := range servers {
-			d, err := h.deployment(ctx, server)
-			if err != nil {
-				return err
-			}
-			if gateOf(d) != h.images["authproxy-next"] || !settled(d) {
-				return fmt.Errorf("%s: gate %s, status %+v", server.Name, gateOf(d), d.Status)
-			}
-		}
-		return nil
-	})
-	stop()
-	watching.Wait()
-	t.Logf("%d servers had the new gate %s after the upgrade; at most %d rolled at once", len(servers), took, most)
-	if most != 1 {
-		t.Errorf("%d servers rolled at once, and the budget is 1", most)
-	}
-	for what, end := range loads {
-		account := end()
-		t.Logf("%s: %d calls, %d failed, slowest %d ms", what, account.Calls, account.Failures, account.Slowest)
-		if account.Failures > 0 || account.Calls < 50 {
-			t.Errorf("%s: %d calls, dropped: %+v", what, account.Calls, account.Examples)
-		}
-	}
-}
-
-// keepLoading calls a tool until ctx ends, and a little longer. What it returns waits for the end and sums up.
-func (g *guarded) keepLoading(t *testing.T, ctx context.Context, credentials []string, arguments ...string) (end func() result.Load) {
-	done := make(chan struct{})
-	var sum result.Load
-	go func() {
-		defer close(done)
-		for ctx.Err() == nil {
-			account := g.pod.load(t, g.server, "friend", credentials, 15*time.Second, append([]string{"--tool", "echo", "--args", `{"text":"a"}`}, arguments...)...)
-			<-account.done
-			if account.err != nil || account.got.Load == nil {
-				sum.Failures++
-				sum.Examples = append(sum.Examples, result.Example{After: fmt.Sprint(account.err), Result: account.got})
-				return
-			}
-			part := account.got.Load
-			sum.Calls += part.Calls
-			sum.Failures += part.Failures
-			sum.Slowest = max(sum.Slowest, part.Slowest)
-			sum.Examples = append(sum.Examples, part.Examples...)
-		}
-	}()
-	return func() result.Load {
-		<-done
-		return sum
-	}
-}
-
 // twoReplicas: when the one at work dies, the other takes over.
 func twoReplicas(t *testing.T, h *helm, g *guarded) {
-	h.install(t, toolchain.Helm3, "manager-next", "authproxy-next", "replicas=2")
+	h.install(t, toolchain.Helm3, "replicas=2")
 	holder := func(ctx context.Context) (string, error) {
 		lease := &coordinationv1.Lease{}
 		err := h.Get(ctx, client.ObjectKey{Namespace: operatorNamespace, Name: "bartizan.dev"}, lease)
@@ -299,7 +198,7 @@ func namespaced(t *testing.T, h *helm, g *guarded) {
 	elsewhere := h.server(h.namespace(t, "elsewhere"), "unseen")
 	h.create(t, elsewhere)
 	adoptable(t, h)
-	h.install(t, toolchain.Helm4, "manager-next", "authproxy-next",
+	h.install(t, toolchain.Helm4,
 		fmt.Sprintf("watchNamespaces=[%q,%q]", g.server.Namespace, g.client.Namespace), `podAnnotations={"example.com/installed-by":"helm 4"}`)
 	server := h.server(g.server.Namespace, "namespaced")
 	server.Spec.KubernetesAccess = &v1alpha1.KubernetesAccess{Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"get"}}}}
@@ -320,7 +219,7 @@ func namespaced(t *testing.T, h *helm, g *guarded) {
 
 // everythingOff: with nothing that can be turned off, servers still come up.
 func everythingOff(t *testing.T, h *helm, g *guarded) {
-	h.install(t, toolchain.Helm4, "manager-next", "authproxy-next", "crds.enabled=false", "metrics.enabled=false", "networkPolicy.enabled=false",
+	h.install(t, toolchain.Helm4, "crds.enabled=false", "metrics.enabled=false", "networkPolicy.enabled=false",
 		"externalSecrets.enabled=false", "grantableRules=[]", "rbac.userRoles=false", "podDisruptionBudget.enabled=false")
 	must(t, h.Get(t.Context(), client.ObjectKey{Name: "mcpservers.bartizan.dev"}, definition()))
 	server := h.server(g.server.Namespace, "bare")
@@ -343,8 +242,8 @@ func everythingOff(t *testing.T, h *helm, g *guarded) {
 // uninstallRemoves: nothing of ours is left.
 func uninstallRemoves(t *testing.T, h *helm, g *guarded) {
 	adoptable(t, h)
-	h.install(t, toolchain.Helm3, "manager-next", "authproxy-next", "crds.keep=false")
-	h.run(t, toolchain.Helm3, "uninstall", release, "--wait")
+	h.install(t, toolchain.Helm4, "crds.keep=false")
+	h.run(t, toolchain.Helm4, "uninstall", release, "--wait")
 	eventually(t, "the definitions are gone", time.Minute, func(ctx context.Context) error {
 		for _, kind := range kinds {
 			if err := h.Get(ctx, client.ObjectKey{Name: kind + ".bartizan.dev"}, definition()); !apierrors.IsNotFound(err) {

@@ -41,7 +41,7 @@ func (c *cluster) prometheus(t *testing.T, namespace string) *reader {
 	t.Helper()
 	program, err := toolchain.Prometheus.Path(t.Context())
 	must(t, err)
-	image := c.image(t, "prometheus", program)
+	image := c.image(t, "prometheus", program, "/prometheus")
 	identity := &corev1.Secret{}
 	eventually(t, "the identity of monitoring", time.Minute, func(ctx context.Context) error {
 		return c.Get(ctx, client.ObjectKey{Namespace: operatorNamespace, Name: "bartizan-monitoring"}, identity)
@@ -176,15 +176,15 @@ func (r *reader) up(ctx context.Context, job string, want int, reason string) er
 	return nil
 }
 
-// image makes an image of one program, and brings it to the nodes.
-func (c *cluster) image(t *testing.T, name, program string) string {
+// image makes an image of one program, at a path, and brings it to the nodes.
+func (c *cluster) image(t *testing.T, name, program, at string) string {
 	t.Helper()
 	archive := filepath.Join(t.TempDir(), name+".tar")
 	repository := "bartizan.dev/" + name
 	if len(c.load) == 0 {
 		repository = strings.TrimSuffix(os.Getenv("BARTIZAN_REGISTRY"), "/") + "/" + name
 	}
-	arguments := []string{"build", "--name", repository + ":e2e", "--out", archive, "--file", program + ":/" + name, "--entrypoint", "/" + name}
+	arguments := []string{"build", "--name", repository + ":e2e", "--out", archive, "--file", program + ":" + at, "--entrypoint", at}
 	if len(c.load) == 0 {
 		arguments = append(arguments, "--push")
 	}
