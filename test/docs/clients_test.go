@@ -47,7 +47,7 @@ func TestClientsPageGo(t *testing.T) {
 
 // TestE2EClientsPageTypeScript does the same with the TypeScript client. It needs npm, and no cluster.
 func TestE2EClientsPageTypeScript(t *testing.T) {
-	modules := npm(t)
+	modules := npm(t, "clients-2.4.0-7.16.0-22.23.3", packages)
 	folder := t.TempDir()
 	if err := os.Symlink(modules, filepath.Join(folder, "node_modules")); err != nil {
 		t.Fatal(err)
@@ -76,14 +76,14 @@ func extract(t *testing.T, name, file string) {
 	t.Fatalf("docs/clients.md has no file %s", name)
 }
 
-// npm returns a node_modules with the packages, brought into the user's cache when they are missing there.
-func npm(t *testing.T) string {
+// npm returns a node_modules with packages, brought into a folder of the user's cache when they are missing there.
+func npm(t *testing.T, name string, packages []string) string {
 	t.Helper()
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		t.Fatal(err)
 	}
-	folder := filepath.Join(cache, "bartizan", "clients-2.4.0-7.16.0-22.23.3")
+	folder := filepath.Join(cache, "bartizan", name)
 	modules := filepath.Join(folder, "node_modules")
 	if _, err := os.Stat(folder); err == nil {
 		return modules
