@@ -36,6 +36,7 @@ var brokenGates = []struct{ control, by string }{
 	{"AUTH-5", "a gate that takes keys that are not in use"},
 	{"AUTH-6", "a gate that does not check the signatures of tokens"},
 	{"AUTH-7", "a gate that takes certificates of anybody"},
+	{"AUTH-8", "a gate that sends those without a token to a stranger"},
 	{"PERM-1", "a gate that lets call what no policy allows"},
 	{"PERM-2", "a gate that shows lists to who may use nothing"},
 	{"PERM-7", "a gate that passes on messages with two readings"},
@@ -52,6 +53,12 @@ const sabotageAnnotation = "e2e.bartizan.dev/broken"
 func (c *cluster) sabotageGates(t *testing.T, table *sabotageTable) {
 	namespace := c.namespace(t, "broken")
 	server := c.sabotaged(t, namespace, "target")
+	// There is an issuer to name, whose keys nobody will ever have.
+	change(t, c, server.DeepCopy(), func(s *v1alpha1.MCPServer) {
+		s.Spec.Authentication = &v1alpha1.Authentication{Tokens: []v1alpha1.TokenIssuer{{Name: "nobody", Type: v1alpha1.TokenIssuerOIDC,
+			OIDC: &v1alpha1.OIDCTokens{Issuer: "https://issuer.invalid", Audiences: []string{"mcp"}}}}}
+	})
+	t.Logf("nothing fails with an issuer after %s", c.failing(t, server))
 	c.create(t, c.expiredCertificate(t, server))
 	pod := c.brokenGate(t, server)
 	c.create(t, pod)

@@ -3,13 +3,17 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/test/mcpclient/result"
@@ -76,6 +80,37 @@ func TestE2EServiceAccountToken(t *testing.T) {
 	expect(t, "for another audience", bot.mcp(t, server, "token", []string{"--key-file", "/token/elsewhere"}, "call", echo...), result.Unauthorized)
 	expect(t, "no token", bot.mcp(t, server, "token", nil, "call", echo...), result.Unauthorized)
 	expect(t, "as another ServiceAccount", other.mcp(t, server, "token", token, "call", echo...), result.Forbidden)
+
+	// The operator has the cluster make some, too, to attack with: one that the gate knows, and one for another audience.
+	api, err := kubernetes.NewForConfig(c.config)
+	must(t, err)
+	eventually(t, "tokens of the cluster are among the attacks", 2*time.Minute, func(ctx context.Context) error {
+		var pods corev1.PodList
+		if err := c.List(ctx, &pods, client.InNamespace(tools), client.MatchingLabels{"bartizan.dev/server": server.Name}); err != nil {
+			return err
+		}
+		log := ""
+		for i := range pods.Items {
+			text, err := api.CoreV1().Pods(tools).GetLogs(pods.Items[i].Name, &corev1.PodLogOptions{Container: "gate"}).DoRaw(ctx)
+			if err != nil {
+				return err
+			}
+			log += string(text)
+		}
+		for _, want := range []string{`:bartizan-verification"`, `"token-audience"`} {
+			if !strings.Contains(log, want) {
+				return fmt.Errorf("the audit log of the gate has no %s", want)
+			}
+		}
+		found := &v1alpha1.MCPServer{}
+		if err := c.Get(ctx, client.ObjectKeyFromObject(server), found); err != nil {
+			return err
+		}
+		if found.Status.Posture == nil || !slices.Contains(found.Status.Posture.PassedControls, "AUTH-6") {
+			return fmt.Errorf("AUTH-6 is not passed: %+v", found.Status.Posture)
+		}
+		return nil
+	})
 
 	must(t, c.Delete(t.Context(), policy))
 	took := eventually(t, "the right is gone", time.Minute, func(ctx context.Context) error {

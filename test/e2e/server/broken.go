@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	gate "github.com/bartizan-dev/bartizan/internal/authproxy/config"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 	"github.com/bartizan-dev/bartizan/internal/probe/brokengate"
 )
@@ -21,6 +22,10 @@ func brokenGate(address, upstream, file, expired string) error {
 		return err
 	}
 	config, err := gateconfig.Parse(document)
+	if err != nil {
+		return err
+	}
+	real, err := gate.Load(gateconfig.Directory, config.Server)
 	if err != nil {
 		return err
 	}
@@ -43,7 +48,7 @@ func brokenGate(address, upstream, file, expired string) error {
 	if err != nil {
 		return err
 	}
-	gate := &brokengate.Gate{
+	broken := &brokengate.Gate{
 		Hosts: config.Endpoint.Hosts, Authority: authority, Accepts: brokengate.Knows(config.Verification.Keys), Upstream: "http://" + upstream + config.Upstream.Path,
 		Broken: func() string {
 			control, err := os.ReadFile(file)
@@ -54,5 +59,8 @@ func brokenGate(address, upstream, file, expired string) error {
 		},
 		LetIn: func(body []byte) { fmt.Printf("let in: %q\n", body) },
 	}
-	return gate.Serve(listener, certificate, other)
+	if real.OAuth != nil {
+		broken.Metadata, broken.MetadataPath = string(real.OAuth.Metadata), "/.well-known/oauth-protected-resource"+strings.TrimSuffix(config.Endpoint.Path, "/")
+	}
+	return broken.Serve(listener, certificate, other)
 }
