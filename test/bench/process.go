@@ -48,7 +48,7 @@ func (b *bench) memory(ctx context.Context) error {
 // grown is the memory of a gate before any request, and the most that it has with 512 connections.
 func (b *bench) grown(t *target) (idle, most float64, err error) {
 	// It has begun when its second tick is over.
-	time.Sleep(time.Duration(b.some(3000, 100)) * time.Millisecond)
+	time.Sleep(time.Duration(b.some(3000, 1500)) * time.Millisecond)
 	before, err := resident(t.pid)
 	if err != nil {
 		return 0, 0, err

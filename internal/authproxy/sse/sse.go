@@ -3,7 +3,6 @@
 package sse
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"io"
@@ -12,8 +11,6 @@ import (
 const (
 	// maxField bounds a line that is not data, in bytes.
 	maxField = 4 << 10
-	// bufferSize is how much is read at once: a line of maxField and its end. Each stream has such a buffer for as long as it lasts.
-	bufferSize = maxField + 64
 	// maxKept bounds what is kept for the next event's data, in bytes.
 	maxKept = 8 << 10
 )
@@ -47,7 +44,7 @@ type Rewrite struct {
 // Copy passes events on from r to w until the stream ends, flushing whenever it would wait for more. It returns nil when
 // the stream ended between two events.
 func Copy(w Writer, r io.Reader, rewrite Rewrite) error {
-	c := copier{w: w, r: bufio.NewReaderSize(r, bufferSize), rewrite: rewrite, data: []byte{}}
+	c := copier{w: w, r: lines{r: r}, rewrite: rewrite, data: []byte{}}
 	for {
 		err := c.line()
 		switch {
@@ -63,7 +60,7 @@ func Copy(w Writer, r io.Reader, rewrite Rewrite) error {
 
 type copier struct {
 	w       Writer
-	r       *bufio.Reader
+	r       lines
 	rewrite Rewrite
 	// open says that an event has begun, dirty that something written is not flushed.
 	open, dirty bool
@@ -79,12 +76,12 @@ type copier struct {
 
 // read returns what there is of the current line, without its end, and whether the line ended.
 func (c *copier) read() (chunk []byte, ended bool, err error) {
-	if c.r.Buffered() == 0 {
+	if c.r.buffered() == 0 {
 		if err := c.flush(); err != nil {
 			return nil, false, err
 		}
 	}
-	chunk, err = c.r.ReadSlice('\n')
+	chunk, err = c.r.next()
 	if c.cr && (err != nil || len(chunk) > 1) {
 		return nil, false, ErrCR
 	}
@@ -92,7 +89,7 @@ func (c *copier) read() (chunk []byte, ended bool, err error) {
 	switch {
 	case err == nil:
 		chunk, ended = bytes.TrimSuffix(chunk[:len(chunk)-1], []byte("\r")), true
-	case errors.Is(err, bufio.ErrBufferFull):
+	case errors.Is(err, errLong):
 		// Its last byte may be the CR of the line's end, which then must follow.
 		chunk, c.cr = bytes.CutSuffix(chunk, []byte("\r"))
 		err = nil
