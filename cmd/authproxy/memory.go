@@ -9,7 +9,7 @@ import (
 
 // roomyHeap is how large the heap may always grow before it is collected, in bytes. A gate has a few MiB of live memory and
 // makes garbage with every request: with Go's default it would collect all the time.
-const roomyHeap = 24 << 20
+const roomyHeap = 22 << 20
 
 // leastPercent is how much a heap beyond that may grow; GOMEMLIMIT bounds it in any case.
 const leastPercent = 50

@@ -9,7 +9,7 @@ import (
 )
 
 func TestPace(t *testing.T) {
-	for live, want := range map[uint64]int{0: 1000, 1 << 20: 1000, 4 << 20: 500, 12 << 20: 100, 20 << 20: 50, 24 << 20: 50, 1 << 40: 50} {
+	for live, want := range map[uint64]int{0: 1000, 1 << 20: 1000, 4 << 20: 450, 11 << 20: 100, 20 << 20: 50, 22 << 20: 50, 1 << 40: 50} {
 		if got := pace(live); got != want {
 			t.Errorf("pace(%d) = %d, want %d", live, got, want)
 		}
