@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime/debug"
 	"strings"
 	"testing"
@@ -112,5 +114,44 @@ func TestProvenance(t *testing.T) {
 	delete(r.images, "manager")
 	if _, err := r.statement("0123abcd"); err == nil {
 		t.Error("an image without a digest is accepted")
+	}
+}
+
+// TestChecksums: what SECURITY.md says finds a file that is not the one that was released.
+func TestChecksums(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "SECURITY.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := regexp.MustCompile("(?ms)^<!-- run by: TestChecksums -->\n```sh\n(.*?)^```$").FindSubmatch(page)
+	if command == nil {
+		t.Fatal("SECURITY.md has no such command")
+	}
+	r := release{out: t.TempDir()}
+	check := func() error {
+		shell := exec.CommandContext(t.Context(), "sh", "-c", string(command[1]))
+		shell.Dir = r.out
+		return shell.Run()
+	}
+	write := func(name, content string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(r.out, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("manager", "one")
+	write("not-downloaded", "another")
+	if err := r.checksums(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(r.out, "not-downloaded")); err != nil {
+		t.Fatal(err)
+	}
+	if err := check(); err != nil {
+		t.Errorf("the files that were released: %v", err)
+	}
+	write("manager", "eno")
+	if check() == nil {
+		t.Error("another file was not noticed")
 	}
 }

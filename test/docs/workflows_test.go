@@ -62,3 +62,44 @@ func TestWorkflowsUseTheMakefile(t *testing.T) {
 		}
 	}
 }
+
+// TestReleasesAreVerifiedAsTheyAreSigned: SECURITY.md names the workflow that signs, and the file with the signature.
+func TestReleasesAreVerifiedAsTheyAreSigned(t *testing.T) {
+	page := pages(t)["SECURITY.md"]
+	const workflow = ".github/workflows/release.yaml"
+	content, err := os.ReadFile(filepath.Join(root, workflow))
+	if err != nil {
+		t.Fatal(err)
+	}
+	identity := regexp.MustCompile(`--certificate-identity-regexp '([^']+)'`).FindStringSubmatch(page)
+	if identity == nil {
+		t.Fatal("SECURITY.md says nothing about who signs")
+	}
+	signs, err := regexp.Compile(identity[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for who, want := range map[string]bool{
+		"https://github.com/bartizan-dev/bartizan/" + workflow + "@refs/tags/v0.1.0":          true,
+		"https://github.com/bartizan-dev/bartizan/" + workflow + "@refs/heads/main":           false,
+		"https://github.com/bartizan-dev/bartizan/.github/workflows/ci.yaml@refs/tags/v0.1.0": false,
+		"https://github.com/somebody/bartizan/" + workflow + "@refs/tags/v0.1.0":              false,
+		"https://github-com/bartizan-dev/bartizan/" + workflow + "@refs/tags/v0.1.0":          false,
+	} {
+		if signs.MatchString(who) != want {
+			t.Errorf("%s: accepted %t, want %t", who, !want, want)
+		}
+	}
+	// What the page asks for is what the workflow makes.
+	for asked, made := range map[string]string{
+		"cosign verify-blob --bundle checksums.txt.sigstore.json":               "cosign sign-blob --yes --bundle dist/release/checksums.txt.sigstore.json dist/release/checksums.txt",
+		"cosign verify-attestation --type slsaprovenance1":                      "cosign attest --yes --type slsaprovenance1",
+		"gh attestation verify FILE --repo bartizan-dev/bartizan":               "subject-checksums: dist/release/checksums.txt",
+		"`cosign verify` with `IMAGE@DIGEST`":                                   "cosign sign --yes",
+		"--certificate-oidc-issuer https://token.actions.githubusercontent.com": "id-token: write",
+	} {
+		if !strings.Contains(page, asked) || !strings.Contains(string(content), made) {
+			t.Errorf("SECURITY.md says %q: %t; the release does %q: %t", asked, strings.Contains(page, asked), made, strings.Contains(string(content), made))
+		}
+	}
+}
