@@ -133,10 +133,23 @@ func (p *plugin) floors(m *manifests, asked []v1alpha1.MCPSecurityProfile, names
 	if !known {
 		labels = map[string]string{corev1.LabelMetadataName: namespace}
 		for i := range beside {
-			if s := beside[i].Spec.NamespaceSelector; profile.Enforced(&beside[i]) && s != nil && len(s.MatchLabels)+len(s.MatchExpressions) > 0 && !profile.Selects(&beside[i], labels) {
-				fmt.Fprintf(p.err, "MCPSecurityProfile %s is left out for namespace %s, whose labels are not known: scan the Namespace, too, or give the profile's file to --profile\n", beside[i].Name, namespace)
+			if b := &beside[i]; profile.Enforced(b) && asksLabels(b.Spec.NamespaceSelector) && !profile.Selects(b, labels) {
+				fmt.Fprintf(p.err, "MCPSecurityProfile %s is left out for namespace %s, whose labels are not known: scan the Namespace, too, or give the profile's file to --profile\n", b.Name, namespace)
 			}
 		}
 	}
 	return append(all, profile.Of(beside, labels))
+}
+
+// asksLabels says whether a selector asks for labels that only the Namespace itself tells: all but its name.
+func asksLabels(s *v1alpha1.NamespaceSelector) bool {
+	if s == nil {
+		return false
+	}
+	for key := range s.MatchLabels {
+		if key != corev1.LabelMetadataName {
+			return true
+		}
+	}
+	return slices.ContainsFunc(s.MatchExpressions, func(r v1alpha1.NamespaceRequirement) bool { return r.Key != corev1.LabelMetadataName })
 }

@@ -217,6 +217,8 @@ func TestScanProfiles(t *testing.T) {
 		{"among the files, and it does not select", all(goodManifest, floorProfile, strings.Replace(toolsNamespace, "production", "staging", 1)), nil, false, "pods", "", "PROFILE"},
 		{"among the files, and nobody knows", all(goodManifest, floorProfile), nil, false, "pods", left, "PROFILE"},
 		{"among the files, and everything is selected", all(goodManifest, strings.Replace(floorProfile, "matchLabels: {environment: production}", "", 1)), nil, true, registry, "", "left out"},
+		{"among the files, and it selects by name", all(goodManifest, strings.Replace(floorProfile, "environment: production", "kubernetes.io/metadata.name: tools", 1)), nil, true, registry, "", "left out"},
+		{"among the files, and it selects another by name", all(goodManifest, strings.Replace(floorProfile, "environment: production", "kubernetes.io/metadata.name: other", 1)), nil, false, "pods", "", "left out"},
 		{"among the files, a dry run", all(goodManifest, strings.Replace(floorProfile, "spec:", "spec:\n  enforcement: DryRun", 1), toolsNamespace), nil, false, "pods", "", "PROFILE"},
 		{"a client", all(goodManifest, slowClient), []string{"--profile", profile}, true, age, "", ""},
 		{"a client without a profile", all(goodManifest, slowClient), nil, false, "pods", "", "slow"},
