@@ -17,7 +17,11 @@ import (
 const firstPrevious = "f378da9715d5e8b84b7f7074b35aea4c1f1483b7"
 
 // previous is an earlier version of everything: a folder with its chart, and its programs.
-type previous struct{ version, chart, manager, gate string }
+type previous struct {
+	version, chart, manager, gate string
+	// same says that there is no earlier version: it is this one, in other files.
+	same bool
+}
 
 // compilePrevious makes the programs of an earlier version, beside whatever the test does meanwhile. What it returns waits for them.
 func (c *cluster) compilePrevious(t *testing.T) (wait func() previous) {
@@ -49,7 +53,7 @@ func (c *cluster) previous(ctx context.Context) (previous, error) {
 	if err != nil { // It is a shallow clone.
 		commit, repository = version, filepath.Join(c.cache, "previous.git")
 		if err := fetch(ctx, repository, commit); err != nil {
-			return previous{}, fmt.Errorf("the version to upgrade from, %s, is not in this clone: run git fetch --unshallow; it could not be fetched by itself: %w", version, err)
+			return c.withoutHistory(ctx, err)
 		}
 	}
 	folder := filepath.Join(c.cache, "previous", commit)
@@ -75,6 +79,17 @@ func (c *cluster) previous(ctx context.Context) (previous, error) {
 		}
 	}
 	return p, errors.Join(os.Remove(archive), os.RemoveAll(folder), os.Rename(partial, folder))
+}
+
+// withoutHistory is this checkout in the place of an earlier one: the images have other digests, so that all rolls all the same.
+func (c *cluster) withoutHistory(ctx context.Context, because error) (previous, error) {
+	folder := filepath.Join(c.cache, "previous", "same")
+	p := previous{
+		version: "this checkout, whose clone has no history (run git fetch --unshallow to upgrade from an earlier one): " + because.Error(),
+		chart:   filepath.Join(checkout, "charts", "bartizan"), manager: filepath.Join(folder, "manager"), gate: filepath.Join(folder, "authproxy"), same: true,
+	}
+	_, err := say(ctx, "go", "-C", checkout, "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=earlier", "-o", folder+string(os.PathSeparator), "./cmd/manager", "./cmd/authproxy")
+	return p, err
 }
 
 // fetch brings one commit from where the checkout was cloned from into a repository of its own, so that the checkout stays as it is.

@@ -53,7 +53,7 @@ func upgradeFromPrevious(t *testing.T, h *helm, from previous) {
 	single.becomes(t, "the client may use both servers", time.Minute, result.OK, "echo", `{"text":"a"}`)
 	before := h.verified(t, g.server)
 	stale := h.outdatedDefinitions(t)
-	if len(stale) == 0 {
+	if len(stale) == 0 && !from.same {
 		t.Errorf("the definitions of %s are those of this checkout: the upgrade would show nothing about them", from.version)
 	}
 
