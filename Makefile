@@ -75,6 +75,10 @@ gitops: ## Flux's real controllers install, change, break, heal and prune it all
 samples: ## The samples of real servers (config/samples) on the demo's cluster: each is applied, gets ready, and serves what its policy allows
 	@go run ./hack/check samples
 
+.PHONY: elsewhere
+elsewhere: ## The demo as on a cluster of your own, by a kubeconfig and a registry, and its removal; KEEP_CLUSTER=1 leaves the cluster there
+	@go run ./hack/check elsewhere
+
 .PHONY: dashboard
 dashboard: ## docs/dashboard.svg, drawn of what a real Prometheus has read on the demo's cluster, which is in use for DASHBOARD_FOR (15m)
 	go run ./hack/demo run

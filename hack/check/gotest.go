@@ -24,7 +24,8 @@ const (
 	conformanceTests = "^TestConformance"
 	sampleTests      = "^TestSamples"
 	gitOpsTests      = "^TestGitOps"
-	otherTests       = "^(TestIntegration|TestE2E|TestConformance|TestSamples|TestGitOps)"
+	elsewhereTests   = "^TestElsewhere"
+	otherTests       = "^(TestIntegration|TestE2E|TestConformance|TestSamples|TestGitOps|TestElsewhere)"
 )
 
 // modules are the folders of the Go modules with tests, beside the root.
@@ -125,6 +126,19 @@ func samples(ctx context.Context, _ []string) result {
 	r.command(ctx, "a cluster with the operator", exec.CommandContext(ctx, "go", "run", "./hack/demo", "up"))
 	if r.failed == 0 {
 		r.command(ctx, "the samples", exec.CommandContext(ctx, "go", "test", "-count=1", "-v", "-run", sampleTests, "-timeout", "60m", "./test/samples"))
+	}
+	return r
+}
+
+// elsewhere is what docs/demo.md says of a cluster of the reader's own, on the testbed, which it leaves without the operator.
+func elsewhere(ctx context.Context, _ []string) result {
+	r := result{}
+	r.command(ctx, "a cluster", exec.CommandContext(ctx, "go", "run", "./hack/demo", "up"))
+	if r.failed == 0 {
+		r.command(ctx, "the demo on it", exec.CommandContext(ctx, "go", "test", "-count=1", "-v", "-run", elsewhereTests, "-timeout", "60m", "./test/docs"))
+	}
+	if os.Getenv("KEEP_CLUSTER") == "" {
+		r.command(ctx, "the cluster goes away", exec.CommandContext(ctx, "go", "run", "./hack/demo", "down"))
 	}
 	return r
 }

@@ -8,10 +8,11 @@
 //	check e2e                the demo and the tests that need a real cluster
 //	check gitops             the operator and servers installed, changed, broken, healed and pruned by Flux's real controllers
 //	check samples            the samples of real servers, on the demo's cluster
+//	check elsewhere          the demo, as on a cluster of somebody's own: by a kubeconfig and a registry
 //	check fuzz [TIME]        each fuzz target for a while (default 10s)
 //	check all                verify, unit, conformance and integration, and e2e beside them
 //
-// A test's kind is in its name: TestConformance…, TestIntegration…, TestE2E…, TestGitOps…, TestSamples…, and any other is a unit test.
+// A test's kind is in its name: TestConformance…, TestIntegration…, TestE2E…, TestGitOps…, TestSamples…, TestElsewhere…, and any other is a unit test.
 package main
 
 import (
@@ -48,6 +49,7 @@ var kinds = map[string]func(ctx context.Context, arguments []string) result{
 	"conformance": conformance,
 	"gitops":      gitops,
 	"samples":     samples,
+	"elsewhere":   elsewhere,
 	"fuzz":        fuzz,
 }
 
@@ -56,7 +58,7 @@ func main() {
 	defer stop()
 	arguments := os.Args[1:]
 	if len(arguments) == 0 {
-		fatal(errors.New("usage: check verify|unit|conformance|integration|e2e|gitops|samples|fuzz|all"))
+		fatal(errors.New("usage: check verify|unit|conformance|integration|e2e|gitops|samples|elsewhere|fuzz|all"))
 	}
 	run := arguments[:1]
 	if arguments[0] == "all" {
@@ -64,7 +66,7 @@ func main() {
 	}
 	for _, kind := range run {
 		if kinds[kind] == nil {
-			fatal(fmt.Errorf("unknown kind %q: verify, unit, conformance, integration, e2e, gitops, samples, fuzz or all", kind))
+			fatal(fmt.Errorf("unknown kind %q: verify, unit, conformance, integration, e2e, gitops, samples, elsewhere, fuzz or all", kind))
 		}
 	}
 	started := time.Now()

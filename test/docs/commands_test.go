@@ -17,7 +17,7 @@ import (
 	"github.com/bartizan-dev/bartizan/test/controlplane"
 )
 
-// TestEveryCommandIsRun: each block of commands is executed by a test, or says why not.
+// TestEveryCommandIsRun: each block of commands is executed by a test.
 func TestEveryCommandIsRun(t *testing.T) {
 	tests := allTests(t)
 	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
@@ -39,7 +39,7 @@ func TestEveryCommandIsRun(t *testing.T) {
 		}
 	}
 	onlyMake := regexp.MustCompile(`^(?:make [a-z0-9-]+ *(?:#.*)?\n)+$`)
-	commands, notRun := 0, 0
+	commands := 0
 	for name, page := range pages(t) {
 		for _, b := range blocks(page) {
 			if b.language != "sh" {
@@ -51,10 +51,7 @@ func TestEveryCommandIsRun(t *testing.T) {
 			switch {
 			case b.run && !strings.Contains(sources.String(), `"`+name+`"`):
 				t.Errorf("%s has commands to run, but no test runs the page", name)
-			case b.run, strings.HasPrefix(b.mark, "not run: ") && len(b.mark) > 20:
-				if !b.run {
-					notRun++
-				}
+			case b.run:
 			case named && made && !regexp.MustCompile(`(?m)^`+regexp.QuoteMeta(target)+`:`).Match(makefile):
 				t.Errorf("%s: %q, which the Makefile does not have", name, b.mark)
 			case named && !made && !tests[by]:
@@ -64,9 +61,8 @@ func TestEveryCommandIsRun(t *testing.T) {
 			}
 		}
 	}
-	// What needs what nobody has here: a release, a cluster of the reader's own.
-	if commands < 30 || notRun > 3 {
-		t.Errorf("%d blocks of commands, of which %d are not run", commands, notRun)
+	if commands < 30 {
+		t.Errorf("only %d blocks of commands were found", commands)
 	}
 }
 

@@ -2,7 +2,7 @@
 // real API server, and marked commands run on a real cluster.
 //
 // Marks are comments before a code block: <!-- file: NAME --> gives it a name, <!-- run --> has it executed, by the test that runs the page.
-// <!-- run by: NAME --> names the test or the make target that executes it otherwise, and <!-- not run: REASON --> says why nothing does.
+// <!-- run by: NAME --> names the test or the make target that executes it otherwise.
 package docs_test
 
 import (
@@ -230,6 +230,8 @@ type reachable struct {
 	// Builder builds images, and Load is the beginning of a command line that brings one to the testbed's node.
 	Builder string
 	Load    []string
+	// Inside is the beginning of one that runs what follows in the testbed's network.
+	Inside []string
 }
 
 func environment(t *testing.T) reachable {
