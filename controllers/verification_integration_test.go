@@ -3,7 +3,9 @@ package controllers_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -20,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 	"github.com/bartizan-dev/bartizan/internal/keys"
 	"github.com/bartizan-dev/bartizan/internal/posture"
@@ -39,7 +42,7 @@ func (a *attackActor) attack(_ context.Context, target probe.Target) []posture.P
 	defer a.mutex.Unlock()
 	a.targets = append(a.targets, target)
 	var all []posture.Probe
-	for _, id := range []string{"AUTH-1", "AUTH-5", "AUTH-6", "AUTH-7", "PERM-1", "PERM-2", "PERM-7", "ENC-1", "ENC-2", "ENC-3", "LOG-3", "TEST-3", "LEAST-6"} {
+	for _, id := range []string{"AUTH-1", "AUTH-5", "AUTH-6", "AUTH-7", "AUTH-10", "PERM-1", "PERM-2", "PERM-7", "ENC-1", "ENC-2", "ENC-3", "LOG-3", "TEST-3", "LEAST-6"} {
 		p := posture.Probe{Name: "attack on " + id, Control: id, Pod: target.Pod, Outcome: posture.Held}
 		if a.broken[id] {
 			p.Outcome, p.Detail = posture.Broken, "HTTP status 200"
@@ -312,6 +315,21 @@ func TestIntegrationOwnKeys(t *testing.T) {
 		}
 		return nil
 	})
+	// A gate of another release may refuse a configuration that has such keys.
+	young := w.pod("weather")
+	old := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "old", Labels: maps.Clone(young.Labels)}, Spec: young.Spec}
+	old.Labels[manifests.LabelTemplateRevision] = "another"
+	w.create(old)
+	controlplane.Eventually(t, soon, func(context.Context) error {
+		if accepts(second.Present) == nil {
+			return errors.New("the configuration has a key, although a gate may not know of such")
+		}
+		return nil
+	})
+	if err := w.Delete(t.Context(), old, client.GracePeriodSeconds(0)); err != nil {
+		t.Fatal(err)
+	}
+	controlplane.Eventually(t, soon, func(context.Context) error { return accepts(second.Present) })
 }
 
 // TestIntegrationGlance: between two runs the gates are looked at, and what is wrong then is found out at once.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
@@ -84,7 +85,7 @@ func (r *Reconciler) gather(ctx context.Context, server *v1alpha1.MCPServer) (*o
 		externalSecrets: r.APIs.Served(externalsecrets.SchemeGroupVersion.Group),
 	}
 	for _, step := range []func(context.Context, *observed) error{
-		r.gatherFloor, r.gatherAccess, r.gatherCertificate, r.gatherSecrets, r.gatherWorkload, r.gatherTokens, r.gatherSurroundings, r.gatherAddresses,
+		r.gatherFloor, r.gatherAccess, r.gatherCertificate, r.gatherSecrets, r.gatherWorkload, r.gatherVerification, r.gatherTokens, r.gatherSurroundings, r.gatherAddresses,
 	} {
 		if err := step(ctx, o); err != nil {
 			return nil, err
@@ -130,11 +131,18 @@ func (r *Reconciler) gatherAccess(ctx context.Context, o *observed) error {
 	if len(r.Settings.Monitoring) > 0 {
 		o.status.Identities = append(o.status.Identities, clientid.Monitoring)
 	}
-	return r.gatherVerification(ctx, o)
+	return nil
 }
 
-// gatherVerification finds the keys that the gates accept from the operator now.
+// gatherVerification finds the keys that the gates accept from the operator now. There are none while a gate of another release
+// runs: one from before such keys would refuse a configuration that has some, and whatever is revoked in it.
 func (r *Reconciler) gatherVerification(ctx context.Context, o *observed) error {
+	if ours := manifests.TemplateRevision(r.Settings.GateImage); slices.ContainsFunc(o.pods, func(pod corev1.Pod) bool {
+		revision := pod.Labels[manifests.LabelTemplateRevision]
+		return revision != "" && revision != ours
+	}) {
+		return nil
+	}
 	series, err := authority.SyntheticKeys(ctx, r.Client, r.Settings.Namespace, o.server)
 	if err != nil || series == nil {
 		return err

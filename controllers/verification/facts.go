@@ -33,7 +33,7 @@ func snapshot(o *observed, last *run, settings Settings) *posture.Snapshot {
 	declared.Under(s, o.server, o.floor)
 	o.podFacts(s, settings)
 	o.inventoryFacts(s, last)
-	o.alertFacts(s, settings)
+	o.alertFacts(s)
 	o.scanFacts(s)
 	if o.unmanaged != nil {
 		s.Unmanaged = *o.unmanaged

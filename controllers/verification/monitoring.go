@@ -13,19 +13,14 @@ import (
 const scrapeTime = 10 * time.Minute
 
 // alertFacts are whether somebody would be told.
-func (o *observed) alertFacts(s *posture.Snapshot, settings Settings) {
+func (o *observed) alertFacts(s *posture.Snapshot) {
 	if !o.alerts.known {
 		const missing = "the cluster has no PrometheusRule, and alert rules elsewhere are not seen"
-		s.Alerts, s.Throttling = posture.Unknown[bool](missing), posture.Unknown[bool](missing)
+		s.Alerts, s.LoginAlerts = posture.Unknown[bool](missing), posture.Unknown[bool](missing)
 		return
 	}
 	s.Alerts = posture.See(o.alerts.any, "PrometheusRules", o.alerts.at)
-	s.Throttling = posture.See(o.alerts.logins, "PrometheusRules, pods", o.alerts.at)
-	for _, running := range s.Gate.Value.Running {
-		if running != settings.GateImage {
-			s.Throttling = posture.Unknown[bool]("a gate does not run the operator's image, whose tests show that it throttles")
-		}
-	}
+	s.LoginAlerts = posture.See(o.alerts.logins, "PrometheusRules", o.alerts.at)
 }
 
 // scrapedFact is whether monitoring reads the metrics of every gate: the gates know.

@@ -69,16 +69,13 @@ func TestAlertRules(t *testing.T) {
 				t.Errorf("%+v", a)
 			}
 			o := &observed{alerts: a}
-			s := &posture.Snapshot{Gate: posture.See(posture.Gate{Running: []string{"gate"}}, "", time.Time{})}
-			o.alertFacts(s, Settings{GateImage: "gate"})
-			if !s.Alerts.Known || s.Alerts.Value != test.any || !s.Throttling.Known || s.Throttling.Value != test.logins {
-				t.Errorf("%+v %+v", s.Alerts, s.Throttling)
-			}
-			if o.alertFacts(s, Settings{GateImage: "another"}); s.Throttling.Known {
-				t.Error("a gate of another image is known to throttle")
+			s := &posture.Snapshot{}
+			o.alertFacts(s)
+			if !s.Alerts.Known || s.Alerts.Value != test.any || !s.LoginAlerts.Known || s.LoginAlerts.Value != test.logins {
+				t.Errorf("%+v %+v", s.Alerts, s.LoginAlerts)
 			}
 			o.alerts.known = false
-			if o.alertFacts(s, Settings{GateImage: "gate"}); s.Alerts.Known || s.Throttling.Known {
+			if o.alertFacts(s); s.Alerts.Known || s.LoginAlerts.Known {
 				t.Error("rules that are not seen are known")
 			}
 		})

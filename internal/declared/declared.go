@@ -64,7 +64,7 @@ func missing(s *posture.Snapshot) {
 	s.Run.Missing = "the server has not been attacked yet"
 	s.Tools.Missing = "the gates have not listed the server yet"
 	s.Unmanaged.Missing = "nobody looks for MCP servers without a gate: discovery.enabled of the chart"
-	s.Throttling.Missing = "neither the gates' throttling nor an alert rule is observed"
+	s.LoginAlerts.Missing = "no alert rule is observed"
 	s.Unpinned.Missing = "the gates have not listed the server yet"
 	s.Unconstrained.Missing = "the gates have not listed the server yet"
 	s.AtRest.Missing = "no API shows it, and nobody attests it"

@@ -206,6 +206,10 @@ type Client struct {
 // client without a namespace, so all that it asks for is denied. The operator shows with it that denials work.
 var Operator = Object{Name: "bartizan-operator"}
 
+// CountedSpan is the parent id (W3C Trace Context, section 3.2.2.4) with which an attack of the operator's is counted as a failed login,
+// of a source of its own: so the operator sees that too many are throttled, and holds none against its address.
+const CountedSpan = "0000000000000002"
+
 // Verification is what the operator attacks the gate with.
 type Verification struct {
 	// Keys are accepted from the operator, and rotate like those of any client: so it shows that one which was retired is refused.

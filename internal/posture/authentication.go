@@ -90,10 +90,12 @@ var authentication = []Control{
 	},
 	{
 		ID: "AUTH-10", Severity: Medium, Title: "Failed authentication is throttled and alerted",
-		Enforcement: "gate", Evidence: []Kind{Observed}, Maps: []string{"T10", "T12"},
-		Remediation: "Install the alert rules: alerts.mode of the chart, or config/monitoring.",
-		judge: yes(func(s *Snapshot) Fact[bool] { return s.Throttling },
-			"failed authentication is throttled, and an alert rule watches for it", "failed authentication is not throttled, or no alert rule watches for it"),
+		Enforcement: "gate", Evidence: []Kind{Proven, Observed}, Maps: []string{"T10", "T12"},
+		Remediation: "Install the alert rules (alerts.mode of the chart, or config/monitoring); have the gates run the operator's image.",
+		judge: func(s *Snapshot) verdict {
+			return both(probed("AUTH-10")(s), yes(func(s *Snapshot) Fact[bool] { return s.LoginAlerts },
+				"an alert rule watches for failed logins", "no alert rule watches for failed logins")(s))
+		},
 	},
 }
 

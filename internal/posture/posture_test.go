@@ -27,7 +27,7 @@ const (
 )
 
 // probedControls are the controls that need a probe.
-var probedControls = []string{"AUTH-1", "AUTH-5", "AUTH-6", "AUTH-7", "AUTH-8", "PERM-1", "PERM-2", "PERM-7", "ENC-1", "ENC-2", "ENC-3", "LOG-3", "TEST-3", "LEAST-6"}
+var probedControls = []string{"AUTH-1", "AUTH-5", "AUTH-6", "AUTH-7", "AUTH-8", "AUTH-10", "PERM-1", "PERM-2", "PERM-7", "ENC-1", "ENC-2", "ENC-3", "LOG-3", "TEST-3", "LEAST-6"}
 
 // healthy is a snapshot in which everything is known and good.
 func healthy() *posture.Snapshot {
@@ -48,7 +48,7 @@ func healthy() *posture.Snapshot {
 		StaleKeys:       fine("gates"),
 		APIKeys:         posture.Say(true, "MCPServer spec.authentication"),
 		Tokens:          posture.Say(true, "MCPServer spec.authentication"),
-		Throttling:      posture.See(true, "PrometheusRule", seen),
+		LoginAlerts:     posture.See(true, "PrometheusRule", seen),
 		Grants:          posture.Say([]posture.Grant{{Rule: "readers/0", Tools: []string{"list"}}}, "MCPAccessPolicies"),
 		Unpinned:        fine("gates"),
 		Unconstrained:   fine("MCPAccessPolicies"),
@@ -110,7 +110,7 @@ var breaks = map[string]struct{ fail, unknown func(*posture.Snapshot) }{
 		noClients},
 	"AUTH-5":  wrong(func(s *posture.Snapshot) *posture.Fact[[]string] { return &s.StaleKeys }, "key k0 at github-1"),
 	"AUTH-9":  {nil, func(s *posture.Snapshot) { s.Gate.Value.Running = []string{digestA} }},
-	"AUTH-10": is(func(s *posture.Snapshot) *posture.Fact[bool] { return &s.Throttling }),
+	"AUTH-10": is(func(s *posture.Snapshot) *posture.Fact[bool] { return &s.LoginAlerts }),
 	"PERM-3": {
 		func(s *posture.Snapshot) { s.Grants.Value[0].Tools = []string{"wr*"} },
 		func(s *posture.Snapshot) {

@@ -27,8 +27,8 @@ type Snapshot struct {
 	APIKeys Fact[bool]
 	// Tokens says whether the server accepts tokens of an issuer.
 	Tokens Fact[bool]
-	// Throttling says whether failed logins are throttled and an alert is there for them.
-	Throttling Fact[bool]
+	// LoginAlerts says whether an alert rule watches for failed logins.
+	LoginAlerts Fact[bool]
 
 	// Grants are the rules of policies that are in force.
 	Grants Fact[[]Grant]

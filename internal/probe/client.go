@@ -52,6 +52,8 @@ type request struct {
 	header map[string][]string
 	host   string
 	query  string
+	// counted has a refusal count as a failed login.
+	counted bool
 }
 
 // want is the one refusal that is right.
@@ -159,6 +161,9 @@ func (r *run) send(ctx context.Context, certificate *tls.Certificate, q request)
 		"Content-Type": {"application/json"}, "Accept": {"application/json, text/event-stream"},
 		"Mcp-Protocol-Version": {r.Revision}, "User-Agent": {"bartizan-verification"},
 		"Traceparent": {"00-" + r.Mark + "-0000000000000001-00"},
+	}
+	if q.counted {
+		request.Header["Traceparent"] = []string{"00-" + r.Mark + "-" + gateconfig.CountedSpan + "-00"}
 	}
 	if gateconfig.Revision(r.Revision) >= gateconfig.Revision20260728 {
 		request.Header["Mcp-Method"] = []string{methodOf(q.body)}

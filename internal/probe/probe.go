@@ -115,7 +115,7 @@ func Run(ctx context.Context, t Target) []posture.Probe {
 		return r.results
 	}
 	for _, step := range []func(context.Context){
-		r.authentication, r.retired, r.tokens, r.certificates, r.resource, r.permissions, r.reading, r.malformed, r.leaks, r.transport, r.detours,
+		r.authentication, r.throttled, r.retired, r.tokens, r.certificates, r.resource, r.permissions, r.reading, r.malformed, r.leaks, r.transport, r.detours,
 	} {
 		step(ctx)
 	}

@@ -249,7 +249,7 @@ func TestGateHolds(t *testing.T) {
 					t.Errorf("%+v", r)
 				}
 			}
-			for _, id := range []string{"AUTH-1", "AUTH-5", "AUTH-6", "AUTH-7", "PERM-1", "PERM-2", "PERM-7", "ENC-1", "ENC-2", "ENC-3", "LOG-3", "TEST-3", "LEAST-6"} {
+			for _, id := range []string{"AUTH-1", "AUTH-5", "AUTH-6", "AUTH-7", "AUTH-10", "PERM-1", "PERM-2", "PERM-7", "ENC-1", "ENC-2", "ENC-3", "LOG-3", "TEST-3", "LEAST-6"} {
 				if controls[id] == 0 && (id != "AUTH-7" || name != "key alone") {
 					t.Errorf("%s is not attacked", id)
 				}
@@ -289,7 +289,7 @@ func TestWithoutIdentity(t *testing.T) {
 	stranger.Keys = &probe.Keys{Present: f.own(t, 7), Retired: f.own(t, 6)}
 	for name, target := range map[string]probe.Target{"neither": neither, "another key": stranger} {
 		for _, r := range probe.Run(t.Context(), target) {
-			needs := slices.Contains([]string{"PERM-1", "PERM-2", "PERM-7"}, r.Control) || r.Control == "TEST-3" && r.Name != "all answers" || r.Name == posture.RetiredKey
+			needs := slices.Contains([]string{"AUTH-10", "PERM-1", "PERM-2", "PERM-7"}, r.Control) || r.Control == "TEST-3" && r.Name != "all answers" || r.Name == posture.RetiredKey
 			if want := map[bool]posture.Outcome{true: posture.Inconclusive, false: posture.Held}[needs]; r.Outcome != want || needs && r.Detail == "" {
 				t.Errorf("%s: want %s: %+v", name, want, r)
 			}
@@ -356,7 +356,7 @@ func TestSabotage(t *testing.T) {
 			for _, r := range results {
 				if r.Outcome == posture.Broken {
 					got[r.Control] = true
-				} else if r.Outcome == posture.Inconclusive && broken != "ENC-3" {
+				} else if r.Outcome == posture.Inconclusive && broken != "ENC-3" && (broken != "AUTH-5" || r.Control != "AUTH-10") {
 					t.Errorf("%+v", r)
 				}
 			}

@@ -37,6 +37,7 @@ var brokenGates = []struct{ control, by string }{
 	{"AUTH-6", "a gate that does not check the signatures of tokens"},
 	{"AUTH-7", "a gate that takes certificates of anybody"},
 	{"AUTH-8", "a gate that sends those without a token to a stranger"},
+	{"AUTH-10", "a gate that lets anybody guess keys for ever"},
 	{"PERM-1", "a gate that lets call what no policy allows"},
 	{"PERM-2", "a gate that shows lists to who may use nothing"},
 	{"PERM-7", "a gate that passes on messages with two readings"},

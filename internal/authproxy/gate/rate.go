@@ -1,7 +1,9 @@
 package gate
 
 import (
+	"encoding/hex"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -9,6 +11,7 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/authproxy/identity"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/limit"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/message"
+	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 )
 
 // ruleUse is one principal's use of one rule.
@@ -43,17 +46,31 @@ func (x *exchange) failedLogin(failure identity.Failure) *message.Error {
 		// Nothing was shown that could have been guessed: it is how clients find out what to show.
 		return nil
 	}
+	source := x.r.RemoteAddr
 	if x.attack {
-		return nil
+		if x.caller.SpanID != gateconfig.CountedSpan {
+			return nil
+		}
+		source = sourceOf(x.record.TraceID)
 	}
-	wait := x.gate.failures.Add(x.r.RemoteAddr, time.Now())
+	wait := x.gate.failures.Add(source, time.Now())
 	if wait == 0 {
 		return nil
 	}
-	x.gate.metrics.Throttled("failed-logins")
+	if !x.attack {
+		x.gate.metrics.Throttled("failed-logins")
+	}
 	x.retryAfter(wait)
 	return &message.Error{Status: http.StatusTooManyRequests, Code: codeRate, Reason: string(failure),
 		Message: "Too many credentials were not accepted from this address. Try again later, with a current one."}
+}
+
+// sourceOf is the address that failures with a mark of the operator's count for. None is of 0000::/8 (RFC 4291, section 2.4), so that it
+// is nobody's.
+func sourceOf(mark string) string {
+	var address [16]byte
+	_, _ = hex.Decode(address[1:8], []byte(mark[:14])) // a trace id, which was parsed
+	return netip.AddrPortFrom(netip.AddrFrom16(address), 0).String()
 }
 
 // mayFail says whether the source has not failed too often yet.

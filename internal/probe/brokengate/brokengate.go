@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -23,7 +24,7 @@ import (
 
 // Controls are those that can be broken.
 var Controls = []string{
-	"AUTH-1", "AUTH-5", "AUTH-6", "AUTH-7", "AUTH-8", "PERM-1", "PERM-2", "PERM-7", "ENC-1", "ENC-2", "ENC-3", "LOG-3", "TEST-3",
+	"AUTH-1", "AUTH-5", "AUTH-6", "AUTH-7", "AUTH-8", "AUTH-10", "PERM-1", "PERM-2", "PERM-7", "ENC-1", "ENC-2", "ENC-3", "LOG-3", "TEST-3",
 }
 
 // Gate is a gate with one control broken.
@@ -44,6 +45,9 @@ type Gate struct {
 	Seen func(body []byte)
 	// LetIn is told what goes on to the server; nil: nobody is.
 	LetIn func(body []byte)
+
+	// guesses are the failed logins that were to be counted.
+	guesses atomic.Int64
 }
 
 // Knows says of a key whether it is among those of a configuration.
@@ -93,6 +97,9 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if status == 0 {
 		g.pass(w, r, body)
 		return
+	}
+	if status == http.StatusUnauthorized && strings.Contains(r.Header.Get("Traceparent"), "-"+gateconfig.CountedSpan+"-") && g.guesses.Add(1)%21 == 0 && broken != "AUTH-10" {
+		status, code = http.StatusTooManyRequests, -31429
 	}
 	w.Header().Set("Content-Type", "application/json")
 	if status == http.StatusUnauthorized && g.Metadata != "" {
