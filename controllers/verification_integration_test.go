@@ -287,6 +287,9 @@ func TestIntegrationOwnKeys(t *testing.T) {
 	if config, err := w.configuration("keyless"); err != nil || len(config.Verification.Keys) > 0 {
 		t.Errorf("%v, %+v", err, config.Verification)
 	}
+	if all := attacked("keyless").Issuers; len(all) != 1 || all[0].Name != "cluster" || len(all[0].Keys) == 0 {
+		t.Errorf("no token can be forged in the issuer's name: %+v", all)
+	}
 	first := attacked("weather").Keys
 	if first == nil || first.Retired.Text != "" {
 		t.Fatalf("%+v", first)

@@ -143,7 +143,7 @@ func (r *Reconciler) targets(ctx context.Context, o *observed, mark string, quic
 		ServerName: manifests.ServerName(o.server), Host: manifests.ServerName(o.server), Path: endpoint.Path,
 		Revision: revision(string(o.server.Spec.Transport.MinRevision)), Mark: mark, Timeout: r.Settings.Timeout, Quick: quick,
 	}
-	base.Resource = resource(o.server)
+	base.Resource, base.Issuers = resource(o.server), o.issuers
 	if o.caBundle != "" {
 		if base.Roots, err = gateconfig.Pool(o.caBundle); err != nil {
 			return nil, "the authority of the serving certificate cannot be read"

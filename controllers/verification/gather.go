@@ -19,6 +19,7 @@ import (
 	"github.com/bartizan-dev/bartizan/controllers/internal/floor"
 	"github.com/bartizan-dev/bartizan/controllers/internal/isolation"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
+	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 	"github.com/bartizan-dev/bartizan/internal/inventory"
 	"github.com/bartizan-dev/bartizan/internal/keys"
 	"github.com/bartizan-dev/bartizan/internal/posture"
@@ -44,7 +45,9 @@ type observed struct {
 	// inventory is what the server offers; nil while nobody knows.
 	inventory *inventory.Document
 	// series are the operator's own keys at the server; nil where it takes none.
-	series    *keys.Series
+	series *keys.Series
+	// issuers are those whose tokens the gates take, with their public keys.
+	issuers   []gateconfig.TokenIssuer
 	alerts    alerts
 	unmanaged *posture.Fact[posture.Unmanaged]
 	scan      scan
@@ -56,7 +59,7 @@ type gate struct {
 	ips []string
 }
 
-// gather reads caches. Of Secrets it reads the operator's own only.
+// gather reads caches. Of Secrets it reads the operator's own, and the gates' configuration.
 func (r *Reconciler) gather(ctx context.Context, server *v1alpha1.MCPServer) (*observed, error) {
 	o := &observed{server: server, now: r.Now(), clients: map[string]*v1alpha1.MCPClient{}}
 	in := client.InNamespace(server.Namespace)
@@ -120,6 +123,9 @@ func (r *Reconciler) gather(ctx context.Context, server *v1alpha1.MCPServer) (*o
 	if o.series, err = authority.SyntheticKeys(ctx, r.Client, r.Settings.Namespace, server); err != nil {
 		return nil, err
 	}
+	if o.issuers, err = r.tokenIssuers(ctx, o); err != nil {
+		return nil, err
+	}
 	if !r.APIs.Served(certmanager.SchemeGroupVersion.Group) {
 		return o, nil
 	}
@@ -132,6 +138,23 @@ func (r *Reconciler) gather(ctx context.Context, server *v1alpha1.MCPServer) (*o
 		err = nil
 	}
 	return o, err
+}
+
+// tokenIssuers are those whose tokens the gates take, as their configuration has them: nil while there is none that can be read.
+func (r *Reconciler) tokenIssuers(ctx context.Context, o *observed) ([]gateconfig.TokenIssuer, error) {
+	if declared := o.server.Spec.Authentication; declared == nil || len(declared.Tokens) == 0 {
+		return nil, nil
+	}
+	secret := &corev1.Secret{}
+	err := r.Client.Get(ctx, client.ObjectKey{Namespace: o.server.Namespace, Name: manifests.GateSecretName(o.server.Name)}, secret)
+	if err != nil || !o.owns(secret) {
+		return nil, client.IgnoreNotFound(err)
+	}
+	config, err := gateconfig.Parse(secret.Data[gateconfig.ConfigFile])
+	if err != nil {
+		return nil, nil //nolint:nilerr // The gates say that they cannot read it.
+	}
+	return config.Authentication.Tokens, nil
 }
 
 func ready(pod *corev1.Pod) bool {

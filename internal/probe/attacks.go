@@ -2,12 +2,9 @@ package probe
 
 import (
 	"context"
-	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/tls"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -40,23 +37,10 @@ func (r *run) authentication(ctx context.Context) {
 		unknown = "mcpk_" + r.nonce
 	}
 	forge := func(algorithm string) string {
-		encode := func(v any) string {
-			text, _ := json.Marshal(v) // no map of strings fails to marshal
-			return base64.RawURLEncoding.EncodeToString(text)
-		}
-		signed := encode(map[string]any{"alg": algorithm, "typ": "JWT", "kid": r.nonce}) + "." +
-			encode(map[string]any{"iss": "https://" + r.nonce + ".invalid", "sub": r.nonce, "aud": "https://" + r.Host + r.Path, "iat": time.Now().Unix(), "exp": time.Now().Add(time.Minute).Unix()})
-		switch algorithm {
-		case "none":
-			return signed + "."
-		case "HS256":
-			mac := hmac.New(sha256.New, []byte(r.nonce))
-			mac.Write([]byte(signed))
-			return signed + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
-		}
-		signature := make([]byte, 64)
-		_, _ = rand.Read(signature) // crypto/rand does not fail
-		return signed + "." + base64.RawURLEncoding.EncodeToString(signature)
+		sign := map[string]func([]byte) []byte{"none": madeUp(0), "HS256": withSecret([]byte(r.nonce)), "ES256": madeUp(64)}[algorithm]
+		return token(map[string]any{"alg": algorithm, "typ": "JWT", "kid": r.nonce}, map[string]any{
+			"iss": "https://" + r.nonce + ".invalid", "sub": r.nonce, "aud": "https://" + r.Host + r.Path, "iat": time.Now().Unix(), "exp": time.Now().Add(time.Minute).Unix(),
+		}, sign)
 	}
 	authorization := func(value string) map[string][]string { return map[string][]string{"Authorization": {value}} }
 	for _, try := range []struct {

@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 	"github.com/bartizan-dev/bartizan/internal/keys"
 	"github.com/bartizan-dev/bartizan/internal/posture"
 )
@@ -40,6 +41,8 @@ type Target struct {
 	Keys *Keys
 	// Token are tokens of an issuer whose tokens the gate takes; nil where the operator can have none.
 	Token *Token
+	// Issuers are those whose tokens the gate takes, with their public keys.
+	Issuers []gateconfig.TokenIssuer
 	// NoIdentity says why the operator is nobody who is known; only where it has neither a certificate nor keys.
 	NoIdentity string
 	// Forged are certificates that no gate may accept.
@@ -115,7 +118,7 @@ func Run(ctx context.Context, t Target) []posture.Probe {
 		return r.results
 	}
 	for _, step := range []func(context.Context){
-		r.authentication, r.throttled, r.retired, r.tokens, r.certificates, r.resource, r.permissions, r.reading, r.malformed, r.leaks, r.transport, r.detours,
+		r.authentication, r.throttled, r.retired, r.tokens, r.forgedTokens, r.certificates, r.resource, r.permissions, r.reading, r.malformed, r.leaks, r.transport, r.detours,
 	} {
 		step(ctx)
 	}

@@ -228,6 +228,7 @@ func TestGateHolds(t *testing.T) {
 			if name == "tokens of an issuer" {
 				target.Resource = &probe.Resource{URL: "https://" + host + "/mcp", Issuers: []string{"https://issuer.test"}}
 				target.Token = ofIssuer(t, issuer)
+				target.Issuers = []gateconfig.TokenIssuer{issuer.Config(t, "corp", "https://"+host+"/mcp")}
 			}
 			switch name {
 			case "certificate alone":
@@ -259,6 +260,9 @@ func TestGateHolds(t *testing.T) {
 			}
 			if ofIssuer := slices.ContainsFunc(results, func(r posture.Probe) bool { return r.Name == "token of the issuer that has expired" }); ofIssuer != (target.Token != nil) {
 				t.Errorf("tokens of the issuer were tried: %v", ofIssuer)
+			}
+			if forged := slices.ContainsFunc(results, func(r posture.Probe) bool { return strings.HasSuffix(r.Name, "in the name of issuer corp") }); forged != (target.Token != nil) {
+				t.Errorf("tokens were forged in the name of the issuer: %v", forged)
 			}
 			if seen := upstream.seen(); len(seen) > 0 {
 				t.Errorf("reached the server: %v", seen)
@@ -340,6 +344,7 @@ func TestSabotage(t *testing.T) {
 			target := f.target(t, listener.Addr().String())
 			target.Resource = &probe.Resource{URL: "https://" + host + "/mcp", Issuers: []string{"https://issuer.test"}}
 			target.Token = ofIssuer(t, issuer)
+			target.Issuers = []gateconfig.TokenIssuer{issuer.Config(t, "corp", "https://"+host+"/mcp")}
 			gate := &brokengate.Gate{
 				Hosts: []string{host}, Authority: f.system.Pool(), Accepts: func(text string) bool {
 					return brokengate.Knows(f.accepted(t, f.now))(text) || text == target.Token.Good
