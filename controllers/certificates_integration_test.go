@@ -131,6 +131,7 @@ func TestIntegrationCertManagerGone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var definitions []*unstructured.Unstructured
 	for _, resource := range []string{"certificates", "issuers", "certificaterequests", "clusterissuers"} {
 		definition := &unstructured.Unstructured{}
 		definition.SetName(resource + ".cert-manager.io")
@@ -138,6 +139,7 @@ func TestIntegrationCertManagerGone(t *testing.T) {
 		if err := w.Delete(t.Context(), definition); err != nil {
 			t.Fatal(err)
 		}
+		definitions = append(definitions, definition)
 	}
 	told := w.condition("weather", v1alpha1.ConditionCertificatesReady, metav1.ConditionFalse, "CertManagerMissing")
 	if until := leaf.NotAfter.UTC().Format(time.RFC3339); !strings.Contains(told.Message, until) {
@@ -152,6 +154,18 @@ func TestIntegrationCertManagerGone(t *testing.T) {
 	if content("weather-gate", gateconfig.ConfigFile) != config {
 		t.Error("the gate's configuration changed")
 	}
+	controlplane.Eventually(t, soon, func(ctx context.Context) error {
+		for _, definition := range definitions {
+			err := w.Get(ctx, client.ObjectKeyFromObject(definition), definition.DeepCopy())
+			if err == nil {
+				return fmt.Errorf("%s is not gone yet", definition.GetName())
+			}
+			if client.IgnoreNotFound(err) != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	controlplane.Install(t, w.config, controlplane.CertManager)
 	w.ready("weather")
 	if content("bartizan-ca-1", "tls.crt") != authority {
