@@ -32,13 +32,16 @@ type Authority struct {
 	key *ecdsa.PrivateKey
 }
 
+// life is how long certificates are valid: a million requests under the race detector took more than an hour on a busy machine.
+const life = 24 * time.Hour
+
 // NewAuthority makes an authority.
 func NewAuthority(t testing.TB, name string) *Authority {
 	t.Helper()
 	key := newKey(t)
 	template := &x509.Certificate{
 		SerialNumber: serial(t), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(life),
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
 	}
 	der := sign(t, template, template, key, key)
@@ -64,7 +67,7 @@ func (a *Authority) Client(t testing.TB, uri string, changes ...func(*x509.Certi
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: serial(t), URIs: []*url.URL{u}, NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: serial(t), URIs: []*url.URL{u}, NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(life),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}
 	for _, change := range changes {
@@ -79,7 +82,7 @@ func (a *Authority) Serving(t testing.TB, changes ...func(*x509.Certificate)) (c
 	t.Helper()
 	template := &x509.Certificate{
 		SerialNumber: serial(t), DNSNames: []string{"gate.test", "localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour),
+		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(life),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	for _, change := range changes {
