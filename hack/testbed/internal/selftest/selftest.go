@@ -299,6 +299,8 @@ func (t *test) heal(ctx context.Context, _ map[string]component.Built) error {
 	if _, _, err := t.Status(ctx); err != nil {
 		return err
 	}
-	_, err = t.probe(ctx, "friend", "get", "http://server") // the pods have lived through it
-	return err
+	return until(ctx, func() error {
+		_, err := t.probe(ctx, "friend", "get", "http://server") // the pods have lived through it
+		return err
+	})
 }
