@@ -171,8 +171,10 @@ func at(t *testing.T, address string, handler http.Handler) *httptest.Server {
 // TestLister: the listing follows the server: a list that changed, a process in its place, one that cannot be listed.
 func TestLister(t *testing.T) {
 	m := sdk(1)
-	handler := mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return m }, nil)
-	web := at(t, "127.0.0.1:0", handler)
+	serve := func(m *mcp.Server) http.Handler {
+		return mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return m }, nil)
+	}
+	web := at(t, "127.0.0.1:0", serve(m))
 	address := web.Listener.Addr().String()
 	var observed, failed atomic.Int64
 	l := NewLister(Options{
@@ -217,7 +219,7 @@ func TestLister(t *testing.T) {
 	web.CloseClientConnections()
 	web.Close()
 	held, _ := l.Current()
-	second := at(t, address, handler)
+	second := at(t, address, serve(m))
 	if _, err := held.Client.Do(t.Context(), upstream.Request{Verb: http.MethodPost, Address: address, Path: "/", Body: []byte("{}")}); !errors.Is(err, upstream.Unlisted) {
 		t.Errorf("a client for one process talks to another: %v", err)
 	}
