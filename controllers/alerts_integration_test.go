@@ -66,18 +66,17 @@ func TestIntegrationAlerts(t *testing.T) {
 	p := prometheus.Start(t, "..", []prometheus.Target{{Job: prometheus.Operator, Address: operator.address}}, "> 86400", "> 1")
 	here := []string{"namespace", w.namespace}
 	weather := append([]string{"name", "weather"}, here...)
-	certificate := func(name string, change func(*certmanager.CertificateStatus)) {
-		c := &certmanager.Certificate{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}}
+	// authority writes how long an authority has lived, and still lives, which nobody can wait for.
+	authority := func(lived, lives time.Duration) {
+		c := &certmanager.Certificate{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "bartizan-ca-1"}}
 		controlplane.Eventually(t, soon, func(ctx context.Context) error {
 			if err := w.Get(ctx, client.ObjectKeyFromObject(c), c); err != nil {
 				return err
 			}
-			change(&c.Status)
+			now := time.Now().Truncate(time.Second)
+			c.Status.NotBefore, c.Status.NotAfter = ptr(metav1.NewTime(now.Add(-lived))), ptr(metav1.NewTime(now.Add(lives)))
 			return w.Status().Update(ctx, c)
 		})
-	}
-	in := func(d time.Duration) *metav1.Time {
-		return ptr(metav1.NewTime(time.Now().Add(d).Truncate(time.Second)))
 	}
 	// dies takes an object away again.
 	dies := func(object client.Object) func() {
@@ -159,24 +158,9 @@ func TestIntegrationAlerts(t *testing.T) {
 				update(w, agent, func(c *v1alpha1.MCPClient) { c.Spec.Rotation.Schedule.Cron.TimeZone = "Europe/Berlin" })
 			}
 		}},
-		{"BartizanCertificateNearEnd", append([]string{"name", manifests.CertificateName("weather")}, here...), func() func() {
-			name := manifests.CertificateName("weather")
-			certificate(name, func(s *certmanager.CertificateStatus) {
-				s.NotBefore, s.RenewalTime, s.NotAfter = in(-20*time.Hour), in(-2*time.Hour), in(4*time.Hour)
-			})
-			return func() {
-				certificate(name, func(s *certmanager.CertificateStatus) {
-					s.NotBefore, s.RenewalTime, s.NotAfter = in(-time.Second), in(16*time.Hour), in(24*time.Hour)
-				})
-			}
-		}},
 		{"BartizanAuthorityNearEnd", append([]string{"name", "bartizan-ca-1"}, here...), func() func() {
-			certificate("bartizan-ca-1", func(s *certmanager.CertificateStatus) {
-				s.NotBefore, s.NotAfter = in(-8000*time.Hour), in(760*time.Hour)
-			})
-			return func() {
-				certificate("bartizan-ca-1", func(s *certmanager.CertificateStatus) { s.NotBefore, s.NotAfter = in(-time.Second), in(8760*time.Hour) })
-			}
+			authority(8000*time.Hour, 760*time.Hour)
+			return func() { authority(time.Second, 8760*time.Hour) }
 		}},
 		{"BartizanAuthorityWaits", here, func() func() {
 			w.gates.hang.Store(true)

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
@@ -37,8 +36,7 @@ func TestE2EMonitoring(t *testing.T) {
 	c.create(t, server, assistant, accessPolicy(server, assistant, "echo"))
 	c.ready(t, server)
 	c.ready(t, assistant)
-	change(t, c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: monitoring}}, func(n *corev1.Namespace) { n.Labels["metrics"] = "enabled" })
-	asked := c.prometheus(t, monitoring)
+	asked := c.prometheus(t, monitoring, prometheus.Groups(t, "../.."))
 
 	gates, err := c.running(t.Context(), server)
 	must(t, err)

@@ -36,9 +36,10 @@ type reader struct {
 	namespace, name string
 }
 
-// prometheus starts one in a namespace, with what docs/metrics.md says that it needs.
-func (c *cluster) prometheus(t *testing.T, namespace string) *reader {
+// prometheus starts one in a namespace, with alert rules and what docs/metrics.md says that it needs.
+func (c *cluster) prometheus(t *testing.T, namespace string, groups []prometheus.Group) *reader {
 	t.Helper()
+	change(t, c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, func(n *corev1.Namespace) { n.Labels["metrics"] = "enabled" })
 	program, err := toolchain.Prometheus.Path(t.Context())
 	must(t, err)
 	image := c.image(t, "prometheus", program, "/prometheus")
@@ -64,7 +65,7 @@ func (c *cluster) prometheus(t *testing.T, namespace string) *reader {
 		}
 	})
 	c.create(t, everywhere...)
-	rules, err := yaml.Marshal(map[string]any{"groups": prometheus.Groups(t, "../..")})
+	rules, err := yaml.Marshal(map[string]any{"groups": groups})
 	must(t, err)
 	c.create(t, account,
 		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: identity.Name}, Data: identity.Data},
@@ -174,6 +175,44 @@ func (r *reader) up(ctx context.Context, job string, want int, reason string) er
 		return fmt.Errorf("the job %s has no targets", job)
 	}
 	return nil
+}
+
+// alerts says whether an alert with a label fires, as wanted.
+func (r *reader) alerts(ctx context.Context, alert, label, value string, want bool) error {
+	raw, err := r.get(ctx, "/api/v1/alerts", nil)
+	if err != nil {
+		return err
+	}
+	var answer struct {
+		Alerts []struct {
+			Labels map[string]string
+			State  string
+		}
+	}
+	if err := json.Unmarshal(raw, &answer); err != nil {
+		return err
+	}
+	fires := false
+	for _, a := range answer.Alerts {
+		fires = fires || a.Labels["alertname"] == alert && a.Labels[label] == value && a.State == "firing"
+	}
+	if fires != want {
+		return fmt.Errorf("%s fires for %s %s: %t", alert, label, value, fires)
+	}
+	return nil
+}
+
+// fires waits until an alert with a label fires.
+func (r *reader) fires(t *testing.T, alert, label, value string) {
+	t.Helper()
+	took := eventually(t, alert+" fires for "+value, 5*time.Minute, func(ctx context.Context) error { return r.alerts(ctx, alert, label, value, true) })
+	t.Logf("after %s: %s fires for %s", took.Round(time.Second), alert, value)
+}
+
+// resolves waits until an alert with a label does not fire any more.
+func (r *reader) resolves(t *testing.T, alert, label, value string) {
+	t.Helper()
+	eventually(t, alert+" resolves for "+value, 2*time.Minute, func(ctx context.Context) error { return r.alerts(ctx, alert, label, value, false) })
 }
 
 // image makes an image of one program, at a path, and brings it to the nodes.

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/test/prometheus"
 )
 
 // testbed is the cluster as processes of this machine.
@@ -204,8 +205,18 @@ func (f *fleet) storeDown(t *testing.T, namespace string) {
 	f.unharmed(t, "the external store was up again")
 }
 
-// certManagerStops has cert-manager stand still while certificates are to be renewed and a new client comes.
+// certManagerStops has cert-manager stand still while certificates are to be renewed and a new client comes. A certificate that is
+// to be renewed a minute after its beginning is not, and a real Prometheus says so. It is told after a hundredth of what is left
+// then, which is half a minute, where an installation waits for a quarter.
 func (f *fleet) certManagerStops(t *testing.T, b testbed) {
+	monitoring := f.prometheus(t, f.namespace(t, "monitoring"), prometheus.Quick(prometheus.Groups(t, "../.."), "> 0.25", "> 0.01"))
+	fading := mcpClient(f.callers, "fading", f.servers...)
+	fading.Spec.Certificate = v1alpha1.ClientCertificate{Duration: "1h", RenewBefore: "59m"}
+	f.create(t, fading, accessPolicy(f.servers[0], fading, "echo"))
+	aging := "fading." + f.tools
+	eventually(t, "the certificate "+aging+" is issued", time.Minute, func(ctx context.Context) error {
+		return f.Get(ctx, client.ObjectKey{Namespace: f.callers, Name: aging + ".tls"}, &corev1.Secret{})
+	})
 	resume := b.stop(t, "cert-manager")
 	defer resume()
 	var certificates cmapi.CertificateList
@@ -220,10 +231,12 @@ func (f *fleet) certManagerStops(t *testing.T, b testbed) {
 	becomes(t, f.cluster, late, ofClient, v1alpha1.ConditionCredentialsIssued, metav1.ConditionFalse, "Certificate "+f.callers+"/late."+f.tools)
 	f.renewed(t)
 	f.unharmed(t, "cert-manager stood still")
+	monitoring.fires(t, "BartizanCertificateNearEnd", "name", aging)
 	resume()
+	monitoring.resolves(t, "BartizanCertificateNearEnd", "name", aging)
 	becomes(t, f.cluster, late, ofClient, v1alpha1.ConditionCredentialsIssued, metav1.ConditionTrue, "")
 	f.unharmed(t, "cert-manager went on")
-	must(t, f.Delete(t.Context(), late))
+	must(t, errors.Join(f.Delete(t.Context(), late), f.Delete(t.Context(), fading)))
 }
 
 // replicaCutOff lets nothing of the operator's reach one replica, while its clients do.

@@ -86,9 +86,9 @@ func Groups(t testing.TB, root string) []Group {
 
 var ranges = regexp.MustCompile(`\[[0-9]+[smh]\]`)
 
-// quick has rules look at seconds: at the last ten where they look at more, and without waiting for an alert to stay. replace
+// Quick has rules look at seconds: at the last ten where they look at more, and without waiting for an alert to stay. replace
 // are pairs of texts in expressions, for thresholds that a test cannot wait for.
-func quick(groups []Group, replace ...string) []Group {
+func Quick(groups []Group, replace ...string) []Group {
 	replacer := strings.NewReplacer(replace...)
 	for i := range groups {
 		for j := range groups[i].Rules {
@@ -139,7 +139,7 @@ func Start(t testing.TB, root string, targets []Target, replace ...string) *Serv
 	}
 	config := write("prometheus.yaml", map[string]any{
 		"global":         map[string]any{"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
-		"rule_files":     []string{write("rules.yaml", map[string]any{"groups": quick(Groups(t, root), replace...)})},
+		"rule_files":     []string{write("rules.yaml", map[string]any{"groups": Quick(Groups(t, root), replace...)})},
 		"scrape_configs": jobs,
 	})
 	address := free(t)
