@@ -5,7 +5,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 )
 
@@ -41,20 +40,6 @@ func TestProcess(t *testing.T) {
 	}
 	if _, err := ProcessAt("here"); err == nil {
 		t.Error("no address")
-	}
-}
-
-func TestParseInodes(t *testing.T) {
-	const head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
-	const listen = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000 65532        0 77 1 0 100 0 0 10 0\n"
-	const open = "   1: 0100007F:1F90 0100007F:9000 01 00000000:00000000 00:00000000 00000000 65532        0 78 1 0 100 0 0 10 0\n"
-	if found, err := parseInodes(strings.NewReader(head+listen+open), 8080); err != nil || len(found) != 1 || found[0] != "77" {
-		t.Error(found, err)
-	}
-	for _, bad := range []string{"", "x\n" + listen, head + "  0: 0100007F:1F90 0A\n"} {
-		if _, err := parseInodes(strings.NewReader(bad), 8080); err == nil {
-			t.Errorf("%q", bad)
-		}
 	}
 }
 

@@ -26,13 +26,16 @@ const table6 = `  sl  local_address                         remote_address      
 `
 
 func TestForeignListeners(t *testing.T) {
-	var all []netip.AddrPort
+	var all []surroundings.Listener
 	for _, table := range []string{table4, table6} {
 		found, err := surroundings.Parse(strings.NewReader(table))
 		if err != nil {
 			t.Fatal(err)
 		}
 		all = append(all, found...)
+	}
+	if all[1] != (surroundings.Listener{Address: netip.MustParseAddrPort("0.0.0.0:8081"), Inode: 27015}) {
+		t.Errorf("the second is %v", all[1])
 	}
 	want := []string{"0.0.0.0:8081", "[fe80::205:4dff:a2b1:b8fe]:82"}
 	if diff := cmp.Diff(want, surroundings.Foreign(all, []uint16{15443})); diff != "" {
@@ -41,9 +44,9 @@ func TestForeignListeners(t *testing.T) {
 }
 
 func TestForeignIsBounded(t *testing.T) {
-	var many []netip.AddrPort
+	var many []surroundings.Listener
 	for port := range 100 {
-		many = append(many, netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(port+1)))
+		many = append(many, surroundings.Listener{Address: netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(port+1))})
 	}
 	if got := surroundings.Foreign(many, nil); len(got) != surroundings.Most {
 		t.Errorf("%d listeners reported", len(got))
@@ -59,6 +62,7 @@ func TestParseRefusesOtherTables(t *testing.T) {
 		"odd length":    strings.Replace(table4, "00000000:1F91", "0000000000:1F91", 1),
 		"port too long": strings.Replace(table4, "00000000:1F91", "00000000:11F91", 1),
 		"long line":     table4 + strings.Repeat("x", 1000),
+		"no inode":      strings.Replace(table4, " 27015 ", " no ", 1),
 	} {
 		if got, err := surroundings.Parse(strings.NewReader(table)); err == nil {
 			t.Errorf("%s: parsed as %v", name, got)
@@ -74,11 +78,11 @@ func TestLookSeesARealListener(t *testing.T) {
 	defer listener.Close()
 	address := netip.MustParseAddrPort(listener.Addr().String())
 	// A machine may have more listeners than are reported: only this one is looked for.
-	found, err := surroundings.Read()
-	if err != nil || !slices.Contains(found, address) {
-		t.Fatalf("Read = %v, %v; want %s in it", found, err, address)
+	found, err := surroundings.Listeners()
+	others := slices.DeleteFunc(found, func(l surroundings.Listener) bool { return l.Address != address })
+	if err != nil || len(others) != 1 {
+		t.Fatalf("%v, %v; want %s in it", found, err, address)
 	}
-	others := slices.DeleteFunc(found, func(a netip.AddrPort) bool { return a != address })
 	if got := surroundings.Foreign(others, nil); !slices.Equal(got, []string{address.String()}) {
 		t.Errorf("Foreign = %v; want %s", got, address)
 	}
@@ -99,7 +103,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		for _, a := range found {
-			if !a.IsValid() {
+			if !a.Address.IsValid() {
 				t.Errorf("an invalid address in %v", found)
 			}
 		}
