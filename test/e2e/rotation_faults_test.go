@@ -206,10 +206,10 @@ func (f *fleet) storeDown(t *testing.T, namespace string) {
 }
 
 // certManagerStops has cert-manager stand still while certificates are to be renewed and a new client comes. A certificate that is
-// to be renewed a minute after its beginning is not, and a real Prometheus says so. It is told after a hundredth of what is left
-// then, which is half a minute, where an installation waits for a quarter.
+// to be renewed a minute after its beginning is not, and a real Prometheus says so. It is told after a five-hundredth of what is left
+// then, which is seven seconds, where an installation waits for a quarter.
 func (f *fleet) certManagerStops(t *testing.T, b testbed) {
-	monitoring := f.prometheus(t, f.namespace(t, "monitoring"), prometheus.Quick(prometheus.Groups(t, "../.."), "> 0.25", "> 0.01"))
+	monitoring := f.prometheus(t, f.namespace(t, "monitoring"), prometheus.Quick(prometheus.Groups(t, "../.."), "> 0.25", "> 0.002"))
 	fading := mcpClient(f.callers, "fading", f.servers...)
 	fading.Spec.Certificate = v1alpha1.ClientCertificate{Duration: "1h", RenewBefore: "59m"}
 	f.create(t, fading, accessPolicy(f.servers[0], fading, "echo"))
