@@ -144,6 +144,8 @@ func (r *Reconciler) targets(ctx context.Context, o *observed, mark string, quic
 		Revision: revision(string(o.server.Spec.Transport.MinRevision)), Mark: mark, Timeout: r.Settings.Timeout, Quick: quick,
 	}
 	base.Resource, base.Issuers = resource(o.server), o.issuers
+	mode := manifests.Authentication(o.server).ClientCertificates
+	base.Demanded = mode == gateconfig.Required
 	if o.caBundle != "" {
 		if base.Roots, err = gateconfig.Pool(o.caBundle); err != nil {
 			return nil, "the authority of the serving certificate cannot be read"
@@ -153,8 +155,8 @@ func (r *Reconciler) targets(ctx context.Context, o *observed, mark string, quic
 		return nil, "the operator has no key to show"
 	}
 	why := ""
-	if manifests.Authentication(o.server).ClientCertificates == gateconfig.Disabled {
-		base.NoIdentity = "the server takes neither client certificates nor API keys, so the operator has no identity without grants to try"
+	if mode == gateconfig.Disabled {
+		base.NoIdentity = "the server takes neither client certificates nor API keys, and no issuer makes the operator a token, so it has no identity without grants to try"
 	} else {
 		if base.Identity, err = authority.Credentials(r.Client, r.Settings.Namespace)(ctx); err != nil {
 			return nil, "the operator has no certificate yet"

@@ -75,6 +75,9 @@ func (r *run) certificates(ctx context.Context) {
 	for _, f := range r.Forged {
 		r.attempt(ctx, f.Name, "AUTH-7", f.Certificate, request{body: r.nothing()}, unauthenticated)
 	}
+	if text := r.shown(); r.Demanded && text != "" {
+		r.attempt(ctx, "good credential without the certificate that is demanded", "AUTH-7", nil, bearing(request{body: r.nothing()}, text), unauthenticated)
+	}
 }
 
 // permissions asks, as somebody who may do nothing, for things that do not exist, and for the lists.
@@ -91,18 +94,18 @@ func (r *run) permissions(ctx context.Context) {
 	}
 }
 
-// identified is attempt by somebody who is known: by a certificate, or by a key where the gate asks for none.
+// identified is attempt by somebody who is known: by a certificate, or by a key or a token where the gate asks for none.
 func (r *run) identified(ctx context.Context, name, control string, q request, w want) {
 	switch {
 	case r.Identity != nil:
-	case r.Keys == nil:
+	case r.shown() == "":
 		r.add(name, control, posture.Inconclusive, r.NoIdentity)
 		return
-	case r.noKey != "":
-		r.add(name, control, posture.Inconclusive, r.noKey)
+	case r.unknown != "":
+		r.add(name, control, posture.Inconclusive, r.unknown)
 		return
 	default:
-		q = bearing(q, r.Keys.Present.Text)
+		q = bearing(q, r.shown())
 	}
 	r.attempt(ctx, name, control, r.Identity, q, w)
 }
@@ -112,8 +115,8 @@ func (r *run) retired(ctx context.Context) {
 	const name, control = posture.RetiredKey, "AUTH-5"
 	switch {
 	case r.Keys == nil:
-	case !r.acceptsKey(ctx):
-		r.add(name, control, posture.Inconclusive, r.noKey)
+	case !r.knows(ctx):
+		r.add(name, control, posture.Inconclusive, r.unknown)
 	case r.Keys.Retired.Text != "":
 		r.attempt(ctx, name, control, r.Identity, bearing(request{body: r.nothing()}, r.Keys.Retired.Text), unauthenticated)
 	}

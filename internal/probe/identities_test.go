@@ -3,12 +3,14 @@ package probe_test
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/bartizan-dev/bartizan/internal/authproxy/gatetest"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+	"github.com/bartizan-dev/bartizan/internal/policy"
 	"github.com/bartizan-dev/bartizan/internal/posture"
 	"github.com/bartizan-dev/bartizan/internal/probe"
 )
@@ -121,6 +123,45 @@ func TestRetiredKey(t *testing.T) {
 	for place := -1; place <= 0; place++ {
 		if key := f.own(t, place); strings.Contains(f.audit.text(), key.Text) || !strings.Contains(f.audit.text(), `"`+key.ID+`"`) {
 			t.Errorf("the audit log does not name key %s, or tells it", key.ID)
+		}
+	}
+}
+
+// TestTokenOfSomebodyGranted: where a policy is for all of an issuer's subjects, a token of the operator's is not that of somebody who may do
+// nothing. That shows nothing, and what it may do is not done.
+func TestTokenOfSomebodyGranted(t *testing.T) {
+	issuer := gatetest.NewIssuer(t, "https://issuer.test")
+	upstream := newRecorder(t)
+	f := newFixture(t)
+	target := f.target(t, f.start(t, upstream.Listener.Addr().String(), func(c *gateconfig.Config) {
+		c.Authentication = gateconfig.Authentication{APIKeys: gateconfig.Disabled, ClientCertificates: gateconfig.Disabled,
+			Tokens: []gateconfig.TokenIssuer{issuer.Config(t, "corp", "https://"+host+"/mcp")}}
+		c.Verification = gateconfig.Verification{}
+		c.Policy.Rules = []policy.Rule{{ID: "everybody/0", Tokens: []policy.TokenSubject{{Issuer: "corp", Claims: []policy.Claim{{Path: []string{"sub"}, Values: []string{"nobody"}}}}}, Tools: []string{"**"}}}
+	}))
+	target.Identity, target.Forged, target.Keys, target.Token = nil, nil, nil, ofIssuer(t, issuer)
+	for _, r := range probe.Run(t.Context(), target) {
+		if needs := slices.Contains([]string{"PERM-1", "PERM-2", "PERM-7"}, r.Control); needs && (r.Outcome != posture.Inconclusive || !strings.Contains(r.Detail, "somebody who may do nothing")) || r.Outcome == posture.Broken {
+			t.Errorf("%+v", r)
+		}
+	}
+	if seen := upstream.seen(); len(seen) > 0 {
+		t.Errorf("reached the server: %v", seen)
+	}
+}
+
+// TestCertificateNotDemanded: a gate that should demand a certificate and takes a key without one is found out.
+func TestCertificateNotDemanded(t *testing.T) {
+	f := newFixture(t)
+	target := f.target(t, f.start(t, newRecorder(t).Listener.Addr().String(), nil))
+	target.Demanded = true
+	for _, r := range probe.Run(t.Context(), target) {
+		want := posture.Held
+		if r.Name == "good credential without the certificate that is demanded" {
+			want = posture.Broken
+		}
+		if r.Outcome != want || want == posture.Broken && r.Control != "AUTH-7" {
+			t.Errorf("want %s: %+v", want, r)
 		}
 	}
 }

@@ -39,12 +39,15 @@ type Target struct {
 	Identity *tls.Certificate
 	// Keys are API keys of the operator's, which may do nothing either; nil for a gate that takes none.
 	Keys *Keys
-	// Token are tokens of an issuer whose tokens the gate takes; nil where the operator can have none.
+	// Token are tokens of an issuer whose tokens the gate takes; nil where the operator can have none. Where it is known by nothing else,
+	// it is by these, as long as nobody is granted anything by them.
 	Token *Token
 	// Issuers are those whose tokens the gate takes, with their public keys.
 	Issuers []gateconfig.TokenIssuer
-	// NoIdentity says why the operator is nobody who is known; only where it has neither a certificate nor keys.
+	// NoIdentity says why the operator is nobody who is known; only where it has neither a certificate, nor keys, nor a token.
 	NoIdentity string
+	// Demanded: the gate demands a certificate, whatever else is shown.
+	Demanded bool
 	// Forged are certificates that no gate may accept.
 	Forged []Forged
 	// Resource is what the gate must say of itself to who asks how to get a token; nil where no issuer's tokens are taken.
@@ -133,8 +136,8 @@ type run struct {
 	results []posture.Probe
 	// answers are all answers, for what no answer may have in it.
 	answers []answer
-	// noKey says why the present key shows nothing; empty when the gate has accepted it.
-	noKey string
+	// unknown says why what the operator shows without a certificate shows nothing; empty when the gate has accepted it.
+	unknown string
 }
 
 func (r *run) result(name, control string, outcome posture.Outcome, detail string) posture.Probe {
@@ -151,7 +154,7 @@ func (r *run) control(ctx context.Context) string {
 	w := denied
 	if r.Identity == nil {
 		w = unauthenticated
-		if r.acceptsKey(ctx) {
+		if r.knows(ctx) {
 			return ""
 		}
 	}
@@ -164,21 +167,39 @@ func (r *run) control(ctx context.Context) string {
 	return ""
 }
 
-// acceptsKey says whether the gate knows the operator by its present key, and denies it what nobody granted.
-func (r *run) acceptsKey(ctx context.Context) bool {
-	if r.Keys == nil {
+// shown is what the operator is known by where no certificate is asked for: its present key, or else a token; "" for nothing.
+func (r *run) shown() string {
+	switch {
+	case r.Keys != nil:
+		return r.Keys.Present.Text
+	case r.Token != nil:
+		return r.Token.Good
+	}
+	return ""
+}
+
+// knows says whether the gate knows the operator by its present key or its token, and denies it what nobody granted.
+func (r *run) knows(ctx context.Context) bool {
+	text := r.shown()
+	if text == "" {
 		return false
 	}
-	a := r.send(ctx, r.Identity, bearing(request{body: r.message("ping", "")}, r.Keys.Present.Text))
+	// Policies cannot name the operator, but may be for all of an issuer's subjects: then even what does not exist is answered otherwise,
+	// and a method that does would reach the server.
+	what, body := "present key", r.message("ping", "")
+	if r.Keys == nil {
+		what, body = "token of issuer "+r.Token.Issuer+" as that of somebody who may do nothing", r.nothing()
+	}
+	a := r.send(ctx, r.Identity, bearing(request{body: body}, text))
 	switch {
 	case a.err != nil:
-		r.noKey = words(a.err)
+		r.unknown = words(a.err)
 	case denied.met(a) != "":
-		r.noKey = "the gate does not accept the operator's present key: " + denied.met(a)
+		r.unknown = "the gate does not accept the operator's " + what + ": " + denied.met(a)
 	default:
-		r.noKey = ""
+		r.unknown = ""
 	}
-	return r.noKey == ""
+	return r.unknown == ""
 }
 
 // bearing is a request with an API key or a token.

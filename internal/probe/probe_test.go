@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -216,6 +217,11 @@ func TestGateHolds(t *testing.T) {
 			c.Verification = gateconfig.Verification{}
 		},
 		"key alone": func(c *gateconfig.Config) { c.Authentication.ClientCertificates = gateconfig.Disabled },
+		"token alone": func(c *gateconfig.Config) {
+			c.Authentication = gateconfig.Authentication{APIKeys: gateconfig.Disabled, ClientCertificates: gateconfig.Disabled,
+				Tokens: []gateconfig.TokenIssuer{issuer.Config(t, "corp", "https://"+host+"/mcp")}}
+			c.Verification = gateconfig.Verification{}
+		},
 		"tokens of an issuer": func(c *gateconfig.Config) {
 			c.Authentication.Tokens = []gateconfig.TokenIssuer{issuer.Config(t, "corp", "https://"+host+"/mcp")}
 		},
@@ -225,16 +231,20 @@ func TestGateHolds(t *testing.T) {
 			upstream := newRecorder(t)
 			f := newFixture(t)
 			target := f.target(t, f.start(t, upstream.Listener.Addr().String(), change))
-			if name == "tokens of an issuer" {
+			if name == "tokens of an issuer" || name == "token alone" {
 				target.Resource = &probe.Resource{URL: "https://" + host + "/mcp", Issuers: []string{"https://issuer.test"}}
 				target.Token = ofIssuer(t, issuer)
 				target.Issuers = []gateconfig.TokenIssuer{issuer.Config(t, "corp", "https://"+host+"/mcp")}
 			}
 			switch name {
+			case "key and certificate":
+				target.Demanded = true
 			case "certificate alone":
-				target.Keys = nil
+				target.Keys, target.Demanded = nil, true
 			case "key alone":
 				target.Identity, target.Forged = nil, nil
+			case "token alone":
+				target.Identity, target.Forged, target.Keys = nil, nil, nil
 			}
 			if name == "newest revision" {
 				target.Revision = "2026-07-28"
@@ -251,7 +261,7 @@ func TestGateHolds(t *testing.T) {
 				}
 			}
 			for _, id := range []string{"AUTH-1", "AUTH-5", "AUTH-6", "AUTH-7", "AUTH-10", "PERM-1", "PERM-2", "PERM-7", "ENC-1", "ENC-2", "ENC-3", "LOG-3", "TEST-3", "LEAST-6"} {
-				if controls[id] == 0 && (id != "AUTH-7" || name != "key alone") {
+				if controls[id] == 0 && (id != "AUTH-7" || name != "key alone" && name != "token alone") {
 					t.Errorf("%s is not attacked", id)
 				}
 			}
@@ -263,6 +273,10 @@ func TestGateHolds(t *testing.T) {
 			}
 			if forged := slices.ContainsFunc(results, func(r posture.Probe) bool { return strings.HasSuffix(r.Name, "in the name of issuer corp") }); forged != (target.Token != nil) {
 				t.Errorf("tokens were forged in the name of the issuer: %v", forged)
+			}
+			const without = "good credential without the certificate that is demanded"
+			if tried := slices.ContainsFunc(results, func(r posture.Probe) bool { return r.Name == without }); tried != (name == "key and certificate") {
+				t.Errorf("a credential without a certificate was tried: %v", tried)
 			}
 			if seen := upstream.seen(); len(seen) > 0 {
 				t.Errorf("reached the server: %v", seen)
@@ -297,6 +311,33 @@ func TestWithoutIdentity(t *testing.T) {
 			if want := map[bool]posture.Outcome{true: posture.Inconclusive, false: posture.Held}[needs]; r.Outcome != want || needs && r.Detail == "" {
 				t.Errorf("%s: want %s: %+v", name, want, r)
 			}
+		}
+	}
+}
+
+// TestWeakSuites: who speaks an older TLS with nothing but a weak cipher suite is found out as well.
+func TestWeakSuites(t *testing.T) {
+	f := newFixture(t)
+	pair, err := tls.X509KeyPair([]byte(f.certificate), []byte(f.key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, version := range []uint16{tls.VersionTLS10, tls.VersionTLS12} {
+		listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
+			Certificates: []tls.Certificate{pair}, MinVersion: version, MaxVersion: version, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_RC4_128_SHA},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := &http.Server{Handler: http.NotFoundHandler(), ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0)}
+		go func() { _ = server.Serve(listener) }()
+		t.Cleanup(func() { _ = server.Close() })
+		found := false
+		for _, r := range probe.Run(t.Context(), f.target(t, listener.Addr().String())) {
+			found = found || r.Control == "ENC-1" && r.Outcome == posture.Broken
+		}
+		if !found {
+			t.Errorf("%s with a weak suite only is not found", tls.VersionName(version))
 		}
 	}
 }
@@ -343,12 +384,13 @@ func TestSabotage(t *testing.T) {
 			t.Cleanup(func() { _ = listener.Close() })
 			target := f.target(t, listener.Addr().String())
 			target.Resource = &probe.Resource{URL: "https://" + host + "/mcp", Issuers: []string{"https://issuer.test"}}
-			target.Token = ofIssuer(t, issuer)
+			target.Token, target.Demanded = ofIssuer(t, issuer), true
 			target.Issuers = []gateconfig.TokenIssuer{issuer.Config(t, "corp", "https://"+host+"/mcp")}
 			gate := &brokengate.Gate{
 				Hosts: []string{host}, Authority: f.system.Pool(), Accepts: func(text string) bool {
 					return brokengate.Knows(f.accepted(t, f.now))(text) || text == target.Token.Good
 				}, Upstream: upstream.URL, Broken: func() string { return broken },
+				Demands:      true,
 				Metadata:     `{"resource":"https://` + host + `/mcp","authorization_servers":["https://issuer.test"]}`,
 				MetadataPath: "/.well-known/oauth-protected-resource/mcp",
 			}

@@ -21,12 +21,12 @@ const (
 func (r *run) throttled(ctx context.Context) {
 	const name, control = "guessed keys", "AUTH-10"
 	switch {
-	case r.Identity != nil || r.Keys != nil && r.noKey == "":
-	case r.Keys == nil:
+	case r.Identity != nil || r.shown() != "" && r.unknown == "":
+	case r.shown() == "":
 		r.add(name, control, posture.Inconclusive, r.NoIdentity)
 		return
 	default:
-		r.add(name, control, posture.Inconclusive, r.noKey)
+		r.add(name, control, posture.Inconclusive, r.unknown)
 		return
 	}
 	began := time.Now()

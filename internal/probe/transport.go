@@ -10,6 +10,7 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -39,7 +40,7 @@ func (r *run) oldTLS(ctx context.Context) {
 	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(r.Timeout))
 	old := tls.Client(conn, &tls.Config{
-		MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS12, ServerName: r.ServerName,
+		MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS12, ServerName: r.ServerName, CipherSuites: everySuite(),
 		// Whatever completes the handshake is wrong, whoever it says it is.
 		InsecureSkipVerify: true, //nolint:gosec // the attack
 	})
@@ -52,6 +53,14 @@ func (r *run) oldTLS(ctx context.Context) {
 	default:
 		r.add(name, control, posture.Held, "")
 	}
+}
+
+// everySuite are all cipher suites there are, the weak ones too: what speaks nothing else must not pass for something that refuses.
+func everySuite() (all []uint16) {
+	for _, suite := range slices.Concat(tls.CipherSuites(), tls.InsecureCipherSuites()) {
+		all = append(all, suite.ID)
+	}
+	return all
 }
 
 // plain sends HTTP without TLS. Go's server says in plain text that it wants TLS; anything else than that or silence is an

@@ -233,7 +233,7 @@ func (w *world) start(ctx context.Context, d *appsv1.Deployment, at string) (*ga
 		}
 		g.listeners = append(g.listeners, l)
 	}
-	refusing := &brokengate.Gate{Hosts: config.Endpoint.Hosts, Authority: authority, Accepts: brokengate.Knows(config.Verification.Keys), Broken: func() string { return "" }, Seen: g.see}
+	refusing := &brokengate.Gate{Hosts: config.Endpoint.Hosts, Authority: authority, Accepts: brokengate.Knows(config.Verification.Keys), Demands: config.Authentication.ClientCertificates == gateconfig.Required, Broken: func() string { return "" }, Seen: g.see}
 	go func() { _ = refusing.Serve(g.listeners[0], pair, pair) }()
 	account := &http.Server{
 		ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0),

@@ -33,6 +33,8 @@ type Gate struct {
 	Hosts []string
 	// Authority vouches for the operator, who may do nothing.
 	Authority *x509.CertPool
+	// Demands: a key or a token is worth nothing without a certificate.
+	Demands bool
 	// Accepts says whether a key or a token is one of somebody who may do nothing; nil: none is.
 	Accepts func(text string) bool
 	// Upstream is the URL of the server.
@@ -154,14 +156,15 @@ func (g *Gate) authenticate(broken string, r *http.Request) (status, code int) {
 	token := strings.HasPrefix(text, "eyJ") // as every JWT begins
 	_, malformed := keys.Parse(text)
 	key := malformed == nil
+	excused := certificate || !g.Demands || broken == "AUTH-7"
 	switch {
 	case r.TLS == nil, // which only ENC-2 lets come here, or somebody who is no gate
 		broken == "AUTH-1" && !forged && !token && !key && r.URL.RawQuery == "",
-		broken == "AUTH-5" && key, broken == "AUTH-6" && token, broken == "AUTH-7" && forged:
+		broken == "AUTH-5" && key && excused, broken == "AUTH-6" && token, broken == "AUTH-7" && forged:
 		return 0, 0
 	case r.URL.RawQuery != "":
 		return http.StatusBadRequest, -31400
-	case !forged && g.Accepts != nil && g.Accepts(text),
+	case !forged && excused && g.Accepts != nil && g.Accepts(text),
 		operator && r.Header["Authorization"] == nil && r.Header["X-Api-Key"] == nil:
 		return 0, 0
 	}

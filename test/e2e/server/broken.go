@@ -57,7 +57,8 @@ func brokenGate(address, upstream, file, expired string) error {
 			}
 			return strings.TrimSpace(string(control))
 		},
-		LetIn: func(body []byte) { fmt.Printf("let in: %q\n", body) },
+		Demands: config.Authentication.ClientCertificates == gateconfig.Required,
+		LetIn:   func(body []byte) { fmt.Printf("let in: %q\n", body) },
 	}
 	if real.OAuth != nil {
 		broken.Metadata, broken.MetadataPath = string(real.OAuth.Metadata), "/.well-known/oauth-protected-resource"+strings.TrimSuffix(config.Endpoint.Path, "/")
