@@ -66,11 +66,12 @@ func (o *observed) replicaSets() (all []string) {
 func (o *observed) scanFacts(s *posture.Snapshot) {
 	const vulnerabilities, boms, policies = "VulnerabilityReports of Trivy operator", "SbomReports of Trivy operator", "policy reports of Kyverno"
 	v, age, signed := o.scan.vulnerable, o.scan.age, o.scan.signed
-	if s.Vulnerabilities.Missing = v.Missing; v.Missing == "" {
+	// What is known to be wrong with one image counts more than that nothing is known of another.
+	if s.Vulnerabilities.Missing = v.Missing; v.Missing == "" || len(v.Over) > 0 {
 		s.Vulnerabilities = posture.See(posture.Vulnerabilities{Over: v.Over, Unmended: v.Unmended}, vulnerabilities, o.scan.at)
 	}
 	switch {
-	case v.Missing == "" && v.Old != "":
+	case v.Old != "":
 		s.OldImage = posture.See(v.Old, vulnerabilities, o.scan.at)
 	case age.Missing != "":
 		s.OldImage.Missing = age.Missing
