@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -89,11 +90,18 @@ func (m *manifests) add(file string, content []byte) error {
 	return nil
 }
 
-// document adds one object; those of other kinds are passed over.
+// document adds one object, or those of a list; those of other kinds are passed over.
 func (m *manifests) document(at place, content []byte) error {
-	var kind metav1.TypeMeta
+	var kind struct {
+		metav1.TypeMeta `json:",inline"`
+		Items           json.RawMessage `json:"items"`
+	}
 	if err := yaml.Unmarshal(content, &kind); err != nil {
 		return errors.New("it is no YAML")
+	}
+	// As kubectl has it, whatever has items is a list.
+	if len(kind.Items) > 0 && string(kind.Items) != "null" {
+		return m.list(at, kind.TypeMeta, kind.Items)
 	}
 	group, version, _ := strings.Cut(kind.APIVersion, "/")
 	switch {
@@ -150,6 +158,27 @@ func (m *manifests) document(at place, content []byte) error {
 	return nil
 }
 
+// list adds the objects of a list. Those that do not say their kind are of the list's, as an MCPServer in an MCPServerList.
+func (m *manifests) list(at place, kind metav1.TypeMeta, items []byte) error {
+	var all []map[string]any
+	if err := json.Unmarshal(items, &all); err != nil {
+		return fmt.Errorf("the items of %s are no objects", kind.Kind)
+	}
+	for i, item := range all {
+		if item["kind"] == nil && item["apiVersion"] == nil {
+			item["kind"], item["apiVersion"] = strings.TrimSuffix(kind.Kind, "List"), kind.APIVersion
+		}
+		content, err := json.Marshal(item)
+		if err != nil {
+			return err
+		}
+		if err := m.document(at, content); err != nil {
+			return fmt.Errorf("item %d: %w", i+1, err)
+		}
+	}
+	return nil
+}
+
 func strict(content []byte, object any, kind string) error {
 	if err := yaml.UnmarshalStrict(content, object); err != nil {
 		return fmt.Errorf("it is no %s: %w", kind, err)
@@ -182,9 +211,17 @@ func documents(content []byte) (all []document) {
 		begin = line + 1
 	}
 	for l := range bytes.Lines(content) {
-		if bytes.HasPrefix(l, []byte("---")) && (len(bytes.TrimSpace(l)) == 3 || l[3] == ' ') {
+		after, separates := bytes.CutPrefix(l, []byte("---"))
+		rest := bytes.TrimSpace(after)
+		separates = separates && (len(rest) == 0 || len(rest) < len(after) && bytes.ContainsAny(after[:1], " \t"))
+		if separates {
 			end()
-		} else {
+		}
+		// A document may begin on the line that separates it.
+		if !separates || len(rest) > 0 && rest[0] != '#' {
+			if separates {
+				begin = line
+			}
 			current.Write(l)
 		}
 		line++

@@ -24,7 +24,7 @@ func (p *plugin) scanCommand() *cobra.Command {
 		Long: `Evaluate manifests of MCPServers before they are applied, by the same controls as a server that runs. What only a cluster or an attack
 shows is unknown here.
 
-A folder stands for its files with the ends .yaml, .yml and .json, and - for standard input. ConfigMaps among the files are looked at for
+A folder stands for its files with the ends .yaml, .yml and .json, a list for its items, and - for standard input. ConfigMaps among the files are looked at for
 secrets where an MCPServer names them. Objects of other kinds are passed over. No cluster is asked.
 
 MCPServers and MCPClients are also judged by MCPSecurityProfiles, as admission would: by all those of --profile, whatever they select and

@@ -40,6 +40,18 @@ spec:
   network: {internet: Allowed}
 `
 
+// list is a list of manifests; what separates them in a file does so in it.
+func list(version, kind string, manifests ...string) string {
+	text := "apiVersion: " + version + "\nkind: " + kind + "\nitems:\n"
+	for item := range strings.SplitSeq(strings.Join(manifests, "---\n"), "---\n") {
+		text += "-\n  " + strings.ReplaceAll(strings.TrimSpace(item), "\n", "\n  ") + "\n"
+	}
+	return text
+}
+
+// withoutKind is a manifest that leaves its kind to the list that it is in.
+func withoutKind(manifest string) string { return manifest[strings.Index(manifest, "metadata:"):] }
+
 // run runs the plugin as a person would.
 func run(t *testing.T, input string, arguments ...string) (out, said string, err error) {
 	t.Helper()
@@ -83,6 +95,14 @@ func TestScan(t *testing.T) {
 		{"no YAML", "a: [", []string{"-"}, false, "it is no YAML", ""},
 		{"another version", strings.Replace(badManifest, "v1alpha1", "v9", 1), []string{"-"}, false, "the version v9 of MCPServer is not known", ""},
 		{"no such file", "", []string{filepath.Join(dir, "absent")}, false, "no such file", ""},
+		{"on the line that separates it", "--- {apiVersion: bartizan.dev/v1alpha1, kind: MCPServer, metadata: {name: leaky}, spec: {image: 'a:latest', transport: {type: Stdio}}}\n", []string{"-"}, true, "", "UPD-1"},
+		{"after a separator with a comment", goodManifest + "--- # the next\n" + badManifest, []string{"-"}, true, "", "ENC-6"},
+		{"in a list", list("v1", "List", goodManifest, badManifest), []string{"-"}, true, "", "ENC-6"},
+		{"in a list of its kind, which it does not say", list("bartizan.dev/v1alpha1", "MCPServerList", withoutKind(badManifest)), []string{"-"}, true, "", "ENC-6"},
+		{"in a list of lists", list("v1", "List", list("v1", "List", badManifest)), []string{"-"}, true, "", "ENC-6"},
+		{"a field that is none, in a list", list("v1", "List", badManifest, strings.Replace(badManifest, "image:", "imagee:", 1)), []string{"-"}, false, "item 2: it is no MCPServer", ""},
+		{"a list of what is no object", "apiVersion: v1\nkind: List\nitems: [1]", []string{"-"}, false, "the items of List are no objects", ""},
+		{"an empty list", "apiVersion: v1\nkind: List\nitems: []", []string{"-"}, false, "", ""},
 		{"nothing in it", "kind: Pod", []string{"-"}, false, "", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -323,6 +343,7 @@ func FuzzManifests(f *testing.F) {
 	f.Add([]byte(goodManifest + "---\n" + badManifest))
 	f.Add([]byte(floorProfile + "---\n" + slowClient + "---\n" + toolsNamespace + "---\n" + settings))
 	f.Add([]byte("--- \n---\n...\n"))
+	f.Add([]byte(list("v1", "List", goodManifest, list("bartizan.dev/v1alpha1", "MCPServerList", withoutKind(badManifest)))))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		lines := bytes.Count(content, []byte("\n")) + 1
 		for _, d := range documents(content) {
