@@ -21,6 +21,7 @@ func (o *observed) inventoryFacts(s *posture.Snapshot, last *run) {
 		for _, status := range last.gates {
 			if status.Tools != nil && status.Tools.Problem != "" {
 				const missing = "a gate cannot list its server"
+				s.Offers.Missing = missing
 				s.Tools.Missing, s.Unpinned.Missing, s.Unconstrained.Missing = missing, missing, missing
 				return
 			}
@@ -33,12 +34,16 @@ func (o *observed) inventoryFacts(s *posture.Snapshot, last *run) {
 	}
 	var tools []posture.Tool
 	var unpinned, unconstrained []string
+	offers := 0
 	tooMany := o.inventory.LeftOut > 0
 	rules := o.rules()
 	for _, f := range o.inventory.Judge(inventory.NewPins(manifests.Tools(o.server).Pins)) {
 		name := inventory.Clean(f.Name, 64)
 		if f.Reason != inventory.Approved {
 			unpinned = append(unpinned, fmt.Sprintf("%s %s (%s)", f.Kind, name, strings.ToLower(string(f.Reason))))
+		}
+		if f.Kind != inventory.Instructions {
+			offers++
 		}
 		if f.Kind != inventory.Tool {
 			continue
@@ -54,18 +59,22 @@ func (o *observed) inventoryFacts(s *posture.Snapshot, last *run) {
 			}
 		}
 	}
+	const more = "the server offers more than the inventory holds"
 	switch mode := o.server.Spec.Tools; {
 	case mode == nil || mode.Pinning == "" || mode.Pinning == v1alpha1.PinningOff:
 		unpinned = []string{"spec.tools.pinning is Off"}
 	case o.inventory.LeftOut > 0:
-		s.Unpinned.Missing = "the server offers more than the inventory holds"
+		s.Unpinned.Missing = more
 	}
-	if s.Unpinned.Missing != "the server offers more than the inventory holds" {
+	if s.Unpinned.Missing != more {
 		s.Unpinned = posture.See(unpinned, source, o.now)
+	}
+	if s.Offers.Missing = more; o.inventory.LeftOut == 0 {
+		s.Offers = posture.See(offers, source, o.now)
 	}
 	if tooMany {
 		// A definition that was left out may be of anything.
-		s.Tools.Missing = "the server offers more than the inventory holds"
+		s.Tools.Missing = more
 		s.Unconstrained.Missing = s.Tools.Missing
 		return
 	}

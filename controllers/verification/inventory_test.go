@@ -29,6 +29,10 @@ func TestInventoryFacts(t *testing.T) {
 		return item
 	}
 	list, remove, exec := tool("pods_list", "lists", true), tool("pods_delete", "deletes", false), tool("pods_exec", "executes a command", false)
+	prompt, err := inventory.NewItem(inventory.Prompt, []byte(`{"name":"summarize"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
 	pins := func(items ...inventory.Item) (all []v1alpha1.Pin) {
 		for _, i := range items {
 			all = append(all, v1alpha1.Pin{Name: i.Name, SHA256: i.SHA256})
@@ -48,6 +52,8 @@ func TestInventoryFacts(t *testing.T) {
 	}{
 		"nothing is known":                {none: true, want: "error pass error error error"},
 		"all well":                        {offered: []inventory.Item{list}, tools: enforced(&v1alpha1.Tools{Pins: pins(list)}), rule: policy.Rule{Tools: []string{"*"}}, want: "pass pass pass pass pass"},
+		"prompts and no tools":            {offered: []inventory.Item{prompt}, tools: enforced(&v1alpha1.Tools{Pins: []v1alpha1.Pin{{Kind: v1alpha1.DefinitionPrompt, Name: prompt.Name, SHA256: prompt.SHA256}}}), want: "pass pass pass pass pass"},
+		"nothing at all":                  {offered: []inventory.Item{}, want: "fail pass fail pass pass", says: "no tool, prompt or resource"},
 		"not pinned":                      {offered: []inventory.Item{list}, want: "pass pass fail pass pass", says: "spec.tools.pinning is Off"},
 		"one without a pin":               {offered: []inventory.Item{list, remove}, tools: enforced(&v1alpha1.Tools{Pins: pins(list)}), want: "pass pass fail pass pass", says: "Tool pods_delete (unknown)"},
 		"a wildcard over one that writes": {offered: []inventory.Item{list, remove}, tools: enforced(&v1alpha1.Tools{Pins: pins(list, remove)}), rule: policy.Rule{Tools: []string{"pods_*"}}, want: "pass fail pass pass pass", says: "pods_delete"},

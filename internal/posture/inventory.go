@@ -26,14 +26,14 @@ var inventory = []Control{
 		Enforcement: "gate", Evidence: []Kind{Observed}, Maps: []string{"MCP03", "T6"},
 		Remediation: "Nothing to set: the gates list what the server offers. Until they do, ask the server with an MCP client.",
 		judge: func(s *Snapshot) verdict {
-			f := s.Tools
+			f := s.Offers
 			if v, ok := known(s, f); !ok {
 				return v
 			}
-			if len(f.Value) == 0 {
-				return on(f, Fail, "the gates have seen no tool of the server")
+			if f.Value == 0 {
+				return on(f, Fail, "the gates have seen no tool, prompt or resource of the server")
 			}
-			return on(f, Pass, "%d tools are known", len(f.Value))
+			return on(f, Pass, "%d tools, prompts and resources are known", f.Value)
 		},
 	},
 	{

@@ -36,6 +36,7 @@ func healthy() *posture.Snapshot {
 	s := &posture.Snapshot{
 		Server: "tools/github", Now: now, StaleAfter: 2 * time.Hour,
 		Classification: posture.Say(posture.Classification{Level: "Internal", Owner: "team-a", Categories: []string{"Code"}}, "MCPServer spec.classification"),
+		Offers:         posture.See(2, "gates", seen),
 		Tools:          posture.See([]posture.Tool{{Name: "list"}, {Name: "write", Writes: true}}, "gates", seen),
 		Unmanaged:      posture.See(posture.Unmanaged{}, "discovery", seen),
 		Clients: posture.See([]posture.Client{
@@ -86,8 +87,10 @@ var breaks = map[string]struct{ fail, unknown func(*posture.Snapshot) }{
 		func(s *posture.Snapshot) { s.Classification.Value.Owner = "" },
 		func(s *posture.Snapshot) { s.Classification = posture.Fact[posture.Classification]{} }},
 	"INV-2": {
-		func(s *posture.Snapshot) { s.Tools.Value = nil },
-		func(s *posture.Snapshot) { s.Tools = posture.Unknown[[]posture.Tool]("the gates do not list tools") }},
+		func(s *posture.Snapshot) { s.Offers.Value = 0 },
+		func(s *posture.Snapshot) {
+			s.Offers = posture.Unknown[int]("the gates do not list what the server offers")
+		}},
 	"INV-3": {
 		func(s *posture.Snapshot) {
 			s.Unmanaged.Value = posture.Unmanaged{Certain: []string{"Deployment wild/mcp"}, Elsewhere: true}

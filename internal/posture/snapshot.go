@@ -14,6 +14,8 @@ type Snapshot struct {
 	Exemptions []Exemption
 
 	Classification Fact[Classification]
+	// Offers is how many tools, prompts and resources the gates have seen.
+	Offers Fact[int]
 	// Tools are the tools that the gates have seen.
 	Tools Fact[[]Tool]
 	// Unmanaged are MCP servers without a gate.
