@@ -31,6 +31,7 @@ func snapshot(o *observed, last *run, settings Settings) *posture.Snapshot {
 	s.NetworkOpenings = posture.See(o.openings(), "NetworkPolicies of the namespace", o.now)
 	s.Detours = posture.See(o.detours(), "Services of the namespace, pods", o.now)
 	declared.Under(s, o.server, o.floor)
+	o.rightFacts(s)
 	o.podFacts(s, settings)
 	o.inventoryFacts(s, last)
 	o.alertFacts(s)

@@ -51,6 +51,8 @@ type observed struct {
 	alerts    alerts
 	unmanaged *posture.Fact[posture.Unmanaged]
 	scan      scan
+	// granted is what bindings give to the server's ServiceAccount; nil for a server whose pods have no token.
+	granted *granted
 }
 
 // gate is a ready gate.
@@ -118,6 +120,9 @@ func (r *Reconciler) gather(ctx context.Context, server *v1alpha1.MCPServer) (*o
 		return nil, err
 	}
 	if o.scan, err = r.scan(ctx, o); err != nil {
+		return nil, err
+	}
+	if o.granted, err = r.granted(ctx, o); err != nil {
 		return nil, err
 	}
 	if o.series, err = authority.SyntheticKeys(ctx, r.Client, r.Settings.Namespace, server); err != nil {

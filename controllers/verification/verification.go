@@ -39,7 +39,7 @@ type Settings struct {
 	Timeout time.Duration
 	// Again is how long after a run that did not come to a conclusion there is another.
 	Again time.Duration
-	// RulesAge is how old what is known of alert rules may be: one question is for all servers.
+	// RulesAge is how old what is known of alert rules, and of bindings of roles, may be: one question is for all servers.
 	RulesAge time.Duration
 	// ReportsAge is how old what is known of reports by others about a server's image may be.
 	ReportsAge time.Duration
@@ -74,7 +74,9 @@ type Reconciler struct {
 
 	runs  byServer[*run]
 	rules alertRules
-	scans byServer[scan]
+	// bindings are those of the cluster.
+	bindings bindings
+	scans    byServer[scan]
 	// news is the last report that came about each server, by its UID and version.
 	news    byServer[string]
 	written byServer[writtenReport]

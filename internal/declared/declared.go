@@ -62,7 +62,8 @@ func missing(s *posture.Snapshot) {
 	}
 	s.Clients.Missing, s.Certificate.Missing, s.Authority.Missing, s.Gate.Missing, s.Token.Missing, s.Grants.Missing = cluster, cluster, cluster, cluster, cluster, cluster
 	s.Run.Missing = "the server has not been attacked yet"
-	s.Tools.Missing = "the gates have not listed the server yet"
+	s.Offers.Missing = "the gates have not listed the server yet"
+	s.Tools.Missing = s.Offers.Missing
 	s.Unmanaged.Missing = "nobody looks for MCP servers without a gate: discovery.enabled of the chart"
 	s.LoginAlerts.Missing = "no alert rule is observed"
 	s.Unpinned.Missing = "the gates have not listed the server yet"
@@ -166,33 +167,37 @@ func everywhere(peer networkingv1.NetworkPolicyPeer) bool {
 		(pods == nil || len(pods.MatchLabels)+len(pods.MatchExpressions) == 0)
 }
 
-// rights judges what the spec asks for. What others bind to the ServiceAccount is not seen, so rights that are within the
+// Account is the ServiceAccount that the server's pods run as.
+func Account(server *v1alpha1.MCPServer) string {
+	if access := server.Spec.KubernetesAccess; access != nil && access.ServiceAccountName != "" {
+		return access.ServiceAccountName
+	}
+	return server.Name
+}
+
+// rights judges what the spec asks for. What others bind to the ServiceAccount only the cluster shows, so rights that are within the
 // floor are no proof.
 func rights(server *v1alpha1.MCPServer) posture.Fact[[]string] {
 	access := server.Spec.KubernetesAccess
 	const field = "MCPServer spec.kubernetesAccess"
-	switch {
-	case access == nil:
+	if access == nil {
 		return posture.Say[[]string](nil, field)
-	case access.ServiceAccountName != "":
-		return posture.Unknown[[]string]("the bindings of ServiceAccount " + access.ServiceAccountName + " are not read: kubectl auth can-i --list --as=system:serviceaccount:" +
-			server.Namespace + ":" + access.ServiceAccountName + " shows them")
 	}
 	var found []string
 	for i, rule := range access.Rules {
-		if what := beyond(rule); what != "" {
+		if what := Beyond(rule); what != "" {
 			found = append(found, fmt.Sprintf("spec.kubernetesAccess.rules[%d] allows %s", i, what))
 		}
 	}
 	if len(found) == 0 {
-		return posture.Unknown[[]string]("spec.kubernetesAccess.rules are within the floor; bindings of others to the ServiceAccount are not read: kubectl auth can-i --list --as=system:serviceaccount:" +
-			server.Namespace + ":" + server.Name + " shows them")
+		return posture.Unknown[[]string]("what is bound to ServiceAccount " + Account(server) + " is not known: kubectl auth can-i --list --as=system:serviceaccount:" +
+			server.Namespace + ":" + Account(server) + " shows it")
 	}
 	return posture.Say(found, field)
 }
 
-// beyond says what a rule allows that no server should have.
-func beyond(rule rbacv1.PolicyRule) string {
+// Beyond says what a rule allows that no server should have; "": nothing.
+func Beyond(rule rbacv1.PolicyRule) string {
 	has := func(all []string, some ...string) string {
 		for _, s := range some {
 			if slices.Contains(all, s) {
@@ -201,7 +206,9 @@ func beyond(rule rbacv1.PolicyRule) string {
 		}
 		return ""
 	}
-	if slices.Contains(rule.Verbs, "*") || slices.Contains(rule.Resources, "*") || slices.Contains(rule.APIGroups, "*") {
+	// In RBAC "*/exec" is that subresource of everything. Paths that end with one are what everybody may read.
+	wildcard := func(s string) bool { return s == "*" || strings.HasPrefix(s, "*/") }
+	if slices.ContainsFunc(slices.Concat(rule.Verbs, rule.Resources, rule.APIGroups, rule.NonResourceURLs), wildcard) {
 		return "a wildcard"
 	}
 	if verb := has(rule.Verbs, "escalate", "bind", "impersonate"); verb != "" {

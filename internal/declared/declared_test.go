@@ -77,6 +77,7 @@ func TestSnapshot(t *testing.T) {
 		{"secrets", may("", "secrets", "get"), "LEAST-4", posture.Fail},
 		{"every resource", may("", "*", "get"), "LEAST-4", posture.Fail},
 		{"exec", may("", "pods/exec", "create"), "LEAST-4", posture.Fail},
+		{"exec into everything", may("", "*/exec", "create"), "LEAST-4", posture.Fail},
 		{"roles", may("rbac.authorization.k8s.io", "roles", "patch"), "LEAST-4", posture.Fail},
 		{"impersonation", may("", "users", "impersonate"), "LEAST-4", posture.Fail},
 		{"pods, which is no proof", may("", "pods", "get"), "LEAST-4", posture.Error},

@@ -162,6 +162,7 @@ func rightsOf(t testing.TB, objects []*unstructured.Unstructured) map[string][]s
 // ofCluster are the resources of the operator's role that are in no namespace.
 var ofCluster = []string{
 	"apiextensions.k8s.io/customresourcedefinitions", "/namespaces", "bartizan.dev/mcpsecurityprofiles", "bartizan.dev/mcpsecurityprofiles/status",
+	"rbac.authorization.k8s.io/clusterroles", "rbac.authorization.k8s.io/clusterrolebindings",
 }
 
 // spelled spells rules out, one right a line.

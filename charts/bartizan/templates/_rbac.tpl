@@ -4,6 +4,8 @@
 - /namespaces
 - bartizan.dev/mcpsecurityprofiles
 - bartizan.dev/mcpsecurityprofiles/status
+- rbac.authorization.k8s.io/clusterrolebindings
+- rbac.authorization.k8s.io/clusterroles
 {{- end -}}
 
 {{- /*

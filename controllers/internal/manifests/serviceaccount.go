@@ -2,6 +2,8 @@ package manifests
 
 import (
 	corev1 "k8s.io/client-go/applyconfigurations/core/v1"
+
+	"github.com/bartizan-dev/bartizan/internal/declared"
 )
 
 // serviceAccount is the identity of the pods, unless the user brings one.
@@ -20,9 +22,4 @@ func serviceAccount(p Params) *corev1.ServiceAccountApplyConfiguration {
 }
 
 // serviceAccountName is the name of the ServiceAccount that the pods run as.
-func serviceAccountName(p Params) string {
-	if access := p.Server.Spec.KubernetesAccess; access != nil && access.ServiceAccountName != "" {
-		return access.ServiceAccountName
-	}
-	return p.Server.Name
-}
+func serviceAccountName(p Params) string { return declared.Account(p.Server) }
