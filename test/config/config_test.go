@@ -209,6 +209,7 @@ func TestIntegrationOverlaysApply(t *testing.T) {
 			if name := "team-a"; allowed(t, clients, name, "create", "", "namespaces") || allowed(t, clients, name, "update", "bartizan.dev", "mcpsecurityprofiles") {
 				t.Error("the operator may write namespaces or MCPSecurityProfiles")
 			}
+			people(t, clients)
 			admitted(t, clients, objects)
 		})
 	}
@@ -232,11 +233,39 @@ func TestIntegrationSamplesApply(t *testing.T) {
 	}
 }
 
+// people shows what the roles for people give: who views sees profiles, whose forbidden tools "kubectl mcp access can-i" judges by, and nobody
+// writes them.
+func people(t *testing.T, clients kubernetes.Interface) {
+	t.Helper()
+	for _, role := range []string{"viewer", "editor"} {
+		binding := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: role},
+			Subjects: []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: role}},
+			RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "bartizan-mcp-" + role + "-role"}}
+		if _, err := clients.RbacV1().ClusterRoleBindings().Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		for _, verb := range []string{"list", "create", "patch", "delete"} {
+			if got, want := may(t, clients, role, "", verb, "bartizan.dev", "mcpsecurityprofiles"), role == "viewer" && verb == "list"; got != want {
+				t.Errorf("%s may %s MCPSecurityProfiles: %t, want %t", role, verb, got, want)
+			}
+			if got, want := may(t, clients, role, "team-a", verb, "bartizan.dev", "mcpservers"), role == "editor" || verb == "list"; got != want {
+				t.Errorf("%s may %s MCPServers: %t, want %t", role, verb, got, want)
+			}
+		}
+	}
+}
+
+// allowed says what the operator may.
 func allowed(t *testing.T, clients kubernetes.Interface, namespace, verb, group, resource string) bool {
+	t.Helper()
+	return may(t, clients, "system:serviceaccount:bartizan-system:"+account, namespace, verb, group, resource)
+}
+
+func may(t *testing.T, clients kubernetes.Interface, user, namespace, verb, group, resource string) bool {
 	t.Helper()
 	review, err := clients.AuthorizationV1().SubjectAccessReviews().Create(t.Context(), &authorizationv1.SubjectAccessReview{
 		Spec: authorizationv1.SubjectAccessReviewSpec{
-			User: "system:serviceaccount:bartizan-system:" + account,
+			User: user,
 			ResourceAttributes: &authorizationv1.ResourceAttributes{
 				Namespace: namespace, Verb: verb, Group: group, Resource: resource,
 			},
