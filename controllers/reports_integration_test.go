@@ -23,7 +23,10 @@ import (
 	"github.com/bartizan-dev/bartizan/test/controlplane"
 )
 
-var reportGVK = schema.GroupVersionKind{Group: openreports.GroupName, Version: "v1alpha1", Kind: "Report"}
+var (
+	reportGVK       = schema.GroupVersionKind{Group: openreports.GroupName, Version: "v1alpha1", Kind: "Report"}
+	policyReportGVK = schema.GroupVersionKind{Group: controlplane.PolicyReports, Version: "v1alpha2", Kind: "PolicyReport"}
+)
 
 // report is a server's Report; an error as long as it is not there.
 func (w *world) report(name string) (*openreports.Report, error) {
@@ -76,20 +79,26 @@ func (w *world) bom(name, digest string, created time.Time) *unstructured.Unstru
 	return object
 }
 
-// signed is a report of Kyverno, in the form of OpenReports, about a pod: what its policies say of the image's signature.
-func (w *world) signed(pod *corev1.Pod, result string) *unstructured.Unstructured {
+// signed is a report of Kyverno about a pod, of a kind of either API: what its policy says of the image's signature.
+func (w *world) signed(kind schema.GroupVersionKind, pod *corev1.Pod, source, policy, result string) *unstructured.Unstructured {
 	w.t.Helper()
 	object := &unstructured.Unstructured{Object: map[string]any{
-		"scope":   map[string]any{"apiVersion": "v1", "kind": "Pod", "namespace": pod.Namespace, "name": pod.Name, "uid": string(pod.UID)},
-		"results": []any{map[string]any{"source": "KyvernoImageValidatingPolicy", "policy": "signed", "result": result}},
+		"scope": map[string]any{"apiVersion": "v1", "kind": "Pod", "namespace": pod.Namespace, "name": pod.Name, "uid": string(pod.UID)},
+		"results": []any{map[string]any{
+			"source": source, "policy": policy, "rule": "signed", "result": result, "scored": true, "message": "x", "category": "Supply chain", "severity": "high",
+			"properties": map[string]any{"process": "background scan"}, "timestamp": map[string]any{"seconds": int64(1900000000), "nanos": int64(0)},
+		}},
+		"summary": map[string]any{"pass": int64(0), "fail": int64(0), "warn": int64(0), "error": int64(0), "skip": int64(0)},
 	}}
-	object.SetGroupVersionKind(reportGVK)
+	object.SetGroupVersionKind(kind)
 	object.SetNamespace(w.namespace)
 	object.SetName(string(pod.UID))
+	object.SetLabels(map[string]string{"app.kubernetes.io/managed-by": "kyverno"})
+	object.SetOwnerReferences([]metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID}})
 	return object
 }
 
-// TestIntegrationReports: with the real CRDs of Trivy operator and OpenReports on a real API server, what others report about the
+// TestIntegrationReports: with the real CRDs of Trivy operator, Kyverno and OpenReports on a real API server, what others report about the
 // image counts while it is about the image that runs and fresh, and what was found is written as a Report, and no more often than
 // it changes.
 func TestIntegrationReports(t *testing.T) {
@@ -202,7 +211,9 @@ func TestIntegrationReports(t *testing.T) {
 		NamespaceSelector: &v1alpha1.NamespaceSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: w.namespace}},
 		Images: &v1alpha1.ProfileImages{
 			MaximumAge: "720h", Vulnerabilities: []v1alpha1.VulnerabilityLimit{{Severity: v1alpha1.VulnerabilityCritical, MaximumAge: "87600h"}},
-			Signatures: []v1alpha1.SignaturePolicy{{Source: v1alpha1.SignatureKyvernoImageValidatingPolicy, Policy: "signed"}},
+			Signatures: []v1alpha1.SignaturePolicy{
+				{Source: v1alpha1.SignatureKyvernoImageValidatingPolicy, Policy: "signed"}, {Source: v1alpha1.SignatureKyverno, Policy: "verify-images"},
+			},
 		},
 	}})
 	upd2("error", "no SbomReport is about the image that runs")
@@ -226,17 +237,32 @@ func TestIntegrationReports(t *testing.T) {
 	if err := w.List(t.Context(), pods, client.InNamespace(w.namespace), client.MatchingLabels{v1alpha1.LabelServer: "weather"}); err != nil || len(pods.Items) == 0 {
 		t.Fatalf("%v, %d pods", err, len(pods.Items))
 	}
-	for i := range pods.Items {
-		w.create(w.signed(&pods.Items[i], "pass"))
+	// Kyverno writes one API or the other, as it is told to.
+	controlplane.Install(t, w.config, controlplane.PolicyReports)
+	ivp := string(v1alpha1.SignatureKyvernoImageValidatingPolicy)
+	for _, api := range []struct {
+		kind           schema.GroupVersionKind
+		source, policy string
+	}{{policyReportGVK, string(v1alpha1.SignatureKyverno), "verify-images"}, {reportGVK, ivp, "signed"}} {
+		written := func(i int, result string) *unstructured.Unstructured {
+			return w.signed(api.kind, &pods.Items[i], api.source, api.policy, result)
+		}
+		for i := range pods.Items {
+			w.create(written(i, "pass"))
+		}
+		upd5("pass", "the policies that count have verified the signatures")
+		if err := w.Delete(t.Context(), written(0, "pass")); err != nil {
+			t.Fatal(err)
+		}
+		w.create(written(0, "fail"))
+		upd5("fail", "Pod "+pods.Items[0].Name+" does not pass the policy "+api.policy)
+		for i := range pods.Items {
+			if err := w.Delete(t.Context(), written(i, "")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		upd5("error", "no report about Pod weather-")
 	}
-	upd5("pass", "the policies that count have verified the signatures")
-	unsigned := w.signed(&pods.Items[0], "fail")
-	if err := w.Delete(t.Context(), unsigned); err != nil {
-		t.Fatal(err)
-	}
-	unsigned.SetResourceVersion("")
-	w.create(unsigned)
-	upd5("fail", "Pod "+pods.Items[0].Name+" does not pass the policy signed")
 
 	// A new report changes the status by itself: the next look at the server is minutes away, and nobody asks for one.
 	w.quiet(c, 3*time.Second)

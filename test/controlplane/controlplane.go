@@ -29,12 +29,14 @@ const (
 	ExternalSecrets = "external-secrets.io"
 )
 
-// API groups whose kinds only Install brings in: the Prometheus operator's, ToolHive's, that of reports, and Trivy operator's.
+// API groups whose kinds only Install brings in: the Prometheus operator's, ToolHive's, that of reports, Trivy operator's, and that of
+// Kyverno's reports.
 const (
-	Monitoring  = "monitoring.coreos.com"
-	ToolHive    = "toolhive.stacklok.dev"
-	OpenReports = "openreports.io"
-	Trivy       = "aquasecurity.github.io"
+	Monitoring    = "monitoring.coreos.com"
+	ToolHive      = "toolhive.stacklok.dev"
+	OpenReports   = "openreports.io"
+	Trivy         = "aquasecurity.github.io"
+	PolicyReports = "wgpolicyk8s.io"
 )
 
 // startTimeout bounds the start of etcd and the API server together, on a busy machine.

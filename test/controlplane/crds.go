@@ -31,6 +31,7 @@ const (
 	toolHiveModule    = "github.com/stacklok/toolhive@v0.47.0"
 	openReportsModule = "github.com/openreports/reports-api@v0.2.1"
 	trivyModule       = "github.com/aquasecurity/trivy-operator@v0.28.0"
+	kyvernoModule     = "github.com/kyverno/kyverno@v1.13.4"
 )
 
 // CRDs returns the files with the CRDs of an API group.
@@ -58,6 +59,8 @@ func CRDs(group string) ([]string, error) {
 		return inModule(openReportsModule, "config/crd/openreports.io_reports.yaml")
 	case Trivy:
 		return inModule(trivyModule, "deploy/helm/crds/aquasecurity.github.io_[sv]*reports.yaml")
+	case PolicyReports:
+		return inModule(kyvernoModule, "config/crds/policyreport/wgpolicyk8s.io_policyreports.yaml")
 	}
 	return nil, fmt.Errorf("no CRDs are known for the API group %q", group)
 }
