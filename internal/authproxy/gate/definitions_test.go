@@ -53,10 +53,7 @@ func newOfferer(t testing.TB, address string) *offerer {
 	return o
 }
 
-func (o *offerer) stop() {
-	o.web.CloseClientConnections()
-	o.web.Close()
-}
+func (o *offerer) stop() { gatetest.End(o.web) }
 
 func (o *offerer) address() string { return o.web.Listener.Addr().String() }
 

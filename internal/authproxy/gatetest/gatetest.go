@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -180,4 +181,23 @@ func sign(t testing.TB, template, parent *x509.Certificate, of, by *ecdsa.Privat
 
 func encode(kind string, der []byte) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
+}
+
+// End ends a server whose callers connect again at any time, streams that they hold open among it: Close alone would wait for those
+// that came after the others were closed.
+func End(server *httptest.Server) {
+	_ = server.Listener.Close()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		server.Close()
+	}()
+	for {
+		server.CloseClientConnections()
+		select {
+		case <-ended:
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }

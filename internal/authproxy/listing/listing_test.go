@@ -216,19 +216,17 @@ func TestLister(t *testing.T) {
 
 	m = sdk(1)
 	addTool(m, "hidden", "")
-	web.CloseClientConnections()
-	web.Close()
+	gatetest.End(web)
 	held, _ := l.Current()
 	second := at(t, address, serve(m))
 	if _, err := held.Client.Do(t.Context(), upstream.Request{Verb: http.MethodPost, Address: address, Path: "/", Body: []byte("{}")}); !errors.Is(err, upstream.Unlisted) {
 		t.Errorf("a client for one process talks to another: %v", err)
 	}
 	gatetest.Eventually(t, "the new process is listed", func() bool { return judge("tool0") == inventory.Approved && judge("hidden") == inventory.Unknown })
-	second.CloseClientConnections()
-	second.Close()
+	gatetest.End(second)
 
 	third := at(t, address, scripted{})
-	defer third.Close()
+	defer gatetest.End(third)
 	gatetest.Eventually(t, "it is told that there is no listing", func() bool { _, err := l.Current(); return errors.Is(err, Refused) })
 	waiting, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer stop()
