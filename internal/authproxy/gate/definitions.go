@@ -219,17 +219,31 @@ func (x *exchange) approve() *message.Error {
 }
 
 // fits judges the arguments of a call by the schema of its tool before anything else does, where pins are enforced or where a
-// condition of a rule is to judge them. Where neither is so they are the server's business.
+// condition of a rule is to judge them. Where neither is so they are the server's business, but for those that headers repeat.
 func (x *exchange) fits(grants *decision.Grants) *message.Error {
 	m := x.message
-	if m == nil || m.Method != "tools/call" || !(x.config.Tools.Enforced() || grants.Conditional()) || !grants.MayTool(m.Targets[0].Name, x.record.Time) {
+	if m == nil || m.Method != "tools/call" {
 		return nil
 	}
-	listed, _ := x.gate.lister.Current()
-	if x.listed != nil {
-		listed = x.listed
+	tool := m.Targets[0].Name
+	listed := x.listed
+	if listed == nil {
+		listed, _ = x.gate.lister.Current()
 	}
-	if listed != nil && !listed.Accepts(m.Targets[0].Name, m.Arguments) || x.config.Tools.Enforced() && !message.Plain(m.Arguments) {
+	var mirrors []message.Mirror
+	if listed != nil && m.Modern() {
+		mirrors = listed.Mirrors(tool)
+	}
+	judged := x.config.Tools.Enforced() || grants.Conditional()
+	if !judged && mirrors == nil || !grants.MayTool(tool, x.record.Time) {
+		return nil
+	}
+	if refusal := m.CheckMirrors(x.forward, mirrors); refusal != nil {
+		// The caller may know a newer definition.
+		x.gate.lister.Again()
+		return refusal
+	}
+	if judged && listed != nil && !listed.Accepts(tool, m.Arguments) || x.config.Tools.Enforced() && !message.Plain(m.Arguments) {
 		return errSchema
 	}
 	return nil
@@ -300,12 +314,12 @@ func (g *Gate) unlisted() bool {
 	return c != nil && c.Tools.Enforced() && g.options.ListInterval > 0 && !g.lister.Tried()
 }
 
-// refusedAs is how the audit log calls a refusal that is about definitions.
+// refusedAs is how the audit log calls a refusal that is about definitions, or the arguments that they describe.
 func refusedAs(e *message.Error) audit.Decision {
-	switch e {
-	case errQuarantined:
+	switch {
+	case e == errQuarantined:
 		return audit.Denied
-	case errSchema:
+	case e.Status == http.StatusBadRequest:
 		return audit.Refused
 	}
 	return audit.Failed

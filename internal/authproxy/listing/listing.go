@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/bartizan-dev/bartizan/internal/authproxy/message"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/schema"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/upstream"
 	"github.com/bartizan-dev/bartizan/internal/inventory"
@@ -32,6 +33,8 @@ type Listed struct {
 	by map[inventory.Key][]inventory.Item
 	// schemas are the input schemas of tools by the hashes of their definitions; nil where one cannot be compiled.
 	schemas map[string]*schema.Schema
+	// mirrors are the arguments of tools that callers repeat in headers, by the tools' names; nil where there are none.
+	mirrors map[string][]message.Mirror
 }
 
 // New is the listing of a process.
@@ -45,6 +48,12 @@ func New(process string, at time.Time, items []inventory.Item, client *upstream.
 		if input := inventory.InputSchema(item.Definition); input != nil {
 			// An error leaves nil there.
 			l.schemas[item.SHA256], _ = schema.Compile(input)
+			if found := mirrors(input); found != nil {
+				if l.mirrors == nil {
+					l.mirrors = map[string][]message.Mirror{}
+				}
+				l.mirrors[item.Name] = append(l.mirrors[item.Name], found...)
+			}
 		}
 	}
 	return l
@@ -85,6 +94,9 @@ func (l *Listed) Accepts(tool string, arguments []byte) bool {
 	}
 	return true
 }
+
+// Mirrors are the arguments that callers of a tool repeat in headers, by all that is listed under its name.
+func (l *Listed) Mirrors(tool string) []message.Mirror { return l.mirrors[tool] }
 
 // Has says whether the server has shown the gate this definition.
 func (l *Listed) Has(item inventory.Item) bool {
