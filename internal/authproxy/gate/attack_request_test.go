@@ -319,14 +319,6 @@ func TestOnlyTLS13(t *testing.T) {
 		_ = conn.Close()
 		t.Error("TLS 1.2 is accepted")
 	}
-	conn, err = tls.Dial("tcp", w.address(), &tls.Config{RootCAs: w.serving.Pool(), ServerName: host, ClientSessionCache: tls.NewLRUClientSessionCache(4)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if conn.ConnectionState().DidResume {
-		t.Error("a session was resumed")
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	plain, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+w.address()+"/mcp", nil)
