@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -64,15 +65,33 @@ func attack(ctx context.Context, requests []corpus.Request, others []peers.Peer)
 	var all sync.WaitGroup
 	for i := range results {
 		all.Go(func() {
-			start := w.gate
 			name := "gate"
+			started := func(tokens bool) start {
+				return func(ctx context.Context, upstream string) (*target, error) {
+					if tokens {
+						return w.gate(ctx, upstream, w.withTokens())
+					}
+					return w.gate(ctx, upstream, w.config)
+				}
+			}
 			if i > 0 {
 				name = string(others[i-1])
-				start = func(ctx context.Context, upstream string) (*target, error) { return w.peer(ctx, others[i-1], upstream) }
+				started = func(tokens bool) start {
+					return func(ctx context.Context, upstream string) (*target, error) {
+						return w.peer(ctx, others[i-1], upstream, tokens)
+					}
+				}
 			}
-			results[i].name = name
-			if results[i].reached, failures[i] = w.attack(ctx, start, requests); failures[i] != nil {
-				failures[i] = fmt.Errorf("%s: %w", name, failures[i])
+			results[i] = result{name, map[int]bool{}}
+			for _, tokens := range []bool{false, true} {
+				if tokens && slices.Contains(without[name], "token") {
+					continue
+				}
+				sent := func(r *corpus.Request) bool { return (r.Token != nil) == tokens }
+				if err := w.attack(ctx, started(tokens), requests, sent, results[i].reached); err != nil {
+					failures[i] = fmt.Errorf("%s: %w", name, err)
+					return
+				}
 			}
 		})
 	}

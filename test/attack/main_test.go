@@ -2,6 +2,9 @@ package main
 
 import (
 	"bytes"
+	"fmt"
+	"os"
+	"regexp"
 	"testing"
 
 	"github.com/bartizan-dev/bartizan/test/corpus"
@@ -32,5 +35,43 @@ func TestIntegrationAttacks(t *testing.T) {
 	}
 	if text := page(some, results); !bytes.Contains(text, []byte("| gate | nginx |")) || !bytes.Contains(text, []byte("## Through nginx")) || bytes.Contains(text, []byte("## Through gate")) {
 		t.Errorf("%s", text)
+	}
+}
+
+// TestPageIsOfTheCorpus: docs/attacks.md is of the requests that there are, and none of them passed the gate.
+func TestPageIsOfTheCorpus(t *testing.T) {
+	requests, err := corpus.Requests()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("../../docs/attacks.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, known := map[string]int{}, map[string]bool{}
+	for _, r := range requests {
+		all[r.Category]++
+		known[fmt.Sprintf("- %q", r.Name)] = true
+	}
+	if !bytes.Contains(text, fmt.Appendf(nil, "is sent the %d requests", len(requests))) {
+		t.Errorf("the page does not say that there are %d requests", len(requests))
+	}
+	for category, n := range all {
+		row := fmt.Sprintf("| %s: %s | %d | 0 |", category, about[category], n)
+		if about[category] == "" || !bytes.Contains(text, []byte(row)) {
+			t.Errorf("the page has no row %q: make attack-table", row)
+		}
+	}
+	model, err := os.ReadFile("../../docs/threat-model.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(model, fmt.Appendf(nil, "all at once: %d hostile requests", len(requests))) {
+		t.Errorf("docs/threat-model.md does not say that there are %d requests", len(requests))
+	}
+	for _, line := range regexp.MustCompile(`(?m)^- .*$`).FindAllString(string(text), -1) {
+		if !known[line] {
+			t.Errorf("the page names %s, which is no request of the corpus", line)
+		}
 	}
 }

@@ -17,7 +17,7 @@ The table has how many got through; the lists below name them. A good request be
 
 The programs are configured for the same work as well as they can be, in [test/peers](../test/peers/README.md), whose configurations are the
 place to object: HAProxy 2.6 with mutual TLS, keys, the host, the method and the tool from the body; nginx 1.22 with mutual TLS, keys and the host;
-kube-rbac-proxy 0.19.1 with mutual TLS and the path; ToolHive 0.47.0 with its parser and a Cedar policy for each tool. They do not claim to do what
+kube-rbac-proxy 0.19.1 with mutual TLS and the path; ToolHive 0.47.0 with its parser and a Cedar policy for each tool. Tokens go to a gate and to an HAProxy that take them in the place of keys, HTTP/2 to who speaks it as it is configured. They do not claim to do what
 the gate does, and a dash is where a program has nothing that the requests are about. Some of what passes would be refused by a strict server; the
 point of a gate is not to depend on that. ` + "`make attack-table`" + ` writes this page.
 
@@ -25,14 +25,19 @@ point of a gate is not to depend on that. ` + "`make attack-table`" + ` writes t
 
 // without are the categories that are about something that a peer has not.
 var without = map[string][]string{
-	string(peers.KubeRBACProxy): {"credential"},
-	string(peers.ToolHive):      {"credential"},
+	string(peers.HAProxy):       {"http2"},
+	string(peers.Nginx):         {"token", "http2"},
+	string(peers.KubeRBACProxy): {"credential", "token"},
+	string(peers.ToolHive):      {"credential", "token", "http2"},
 }
 
 var about = map[string]string{
 	"parser": "messages that two parsers read differently", "method": "methods that nobody may use", "tool": "tools that are not granted",
 	"resource": "resources that are not granted", "header": "headers with two readings, other hosts and origins", "cross-check": "headers that contradict the message",
 	"path": "other paths, queries and verbs", "credential": "keys that are wrong, absent or somebody else's", "smuggling": "bodies whose end is unclear",
+	"flow": "tasks, states and answers that are not the caller's", "token": "tokens that are forged, spoiled or somebody else's",
+	"session": "sessions and events that are another's", "slow": "requests that do not come to their end",
+	"http2": "requests that HTTP/2 does not have, or that would be two in HTTP/1.1",
 }
 
 // page is the table, and the names of what got through.

@@ -2,13 +2,19 @@
 package corpus
 
 import (
+	"bufio"
 	"bytes"
 	_ "embed"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"slices"
 	"strings"
+	"testing"
+
+	"github.com/bartizan-dev/bartizan/internal/authproxy/gatetest"
 )
 
 //go:embed requests.jsonl
@@ -28,6 +34,9 @@ type Request struct {
 	Body     string            `json:"body,omitempty"`
 	Hex      string            `json:"hex,omitempty"`
 	Raw      string            `json:"raw,omitempty"`
+	Token    *Token            `json:"token,omitempty"`
+	Stalls   bool              `json:"stalls,omitempty"`
+	HTTP2    *Frames           `json:"http2,omitempty"`
 	Want     Verdict           `json:"want"`
 }
 
@@ -63,22 +72,36 @@ func Good() *Request {
 	return &Request{Body: `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"greet","arguments":{"name":"x"}}}`}
 }
 
-// Credentials returns what stands for the names of credentials in the requests: the key of a client that may call, and that of
-// one that may not.
-func Credentials(alice, bob string) *strings.Replacer {
+// Credentials are what stands for the words of the requests.
+type Credentials struct {
+	// Alice may call, and so may Carol; Bob may nothing. They are API keys.
+	Alice, Bob, Carol string
+	// Mine and Theirs are sessions of alice's and of carol's. MyEvent is an event of another session of alice's, TheirEvent one of
+	// carol's session.
+	Mine, MyEvent, Theirs, TheirEvent string
+	// Issuer is who issues tokens, Stranger somebody who would be that.
+	Issuer, Stranger *gatetest.Issuer
+}
+
+// replace puts them into a text.
+func (c Credentials) replace(text string) string {
+	if text == "" {
+		return ""
+	}
 	other := "a"
-	if strings.HasSuffix(alice, other) {
+	if strings.HasSuffix(c.Alice, other) {
 		other = "b"
 	}
-	cut := alice[:len(alice)-1]
-	return strings.NewReplacer("KEY", alice, "CUT", cut, "UPPER", strings.ToUpper(alice), "WRONG", cut+other, "BOB", bob,
-		"PUBLIC", strings.Split(alice, "_")[1])
+	cut := c.Alice[:len(c.Alice)-1]
+	return strings.NewReplacer("KEY", c.Alice, "CUT", cut, "UPPER", strings.ToUpper(c.Alice), "WRONG", cut+other, "BOB", c.Bob, "CAROL", c.Carol,
+		"PUBLIC", strings.Split(c.Alice, "_")[1], "MYEVENT", c.MyEvent, "THEIREVENT", c.TheirEvent, "MINE", c.Mine, "THEIRS", c.Theirs).Replace(text)
 }
 
 // Bytes is the request as it goes over the connection.
-func (r *Request) Bytes(credentials *strings.Replacer) ([]byte, error) {
+func (r *Request) Bytes(t testing.TB, c Credentials) ([]byte, error) {
+	t.Helper()
 	if r.Raw != "" {
-		return []byte(credentials.Replace(r.Raw)), nil
+		return []byte(c.replace(r.Raw)), nil
 	}
 	body := []byte(r.Body)
 	if r.Hex != "" {
@@ -87,12 +110,30 @@ func (r *Request) Bytes(credentials *strings.Replacer) ([]byte, error) {
 			return nil, err
 		}
 	}
+	if r.Token != nil && len(body) == 0 {
+		body = []byte(Good().Body)
+	}
 	line := r.Line
 	if line == "" {
 		line = "POST /mcp HTTP/1.1"
 	}
-	head := append(r.header(), fmt.Sprintf("Content-Length: %d", len(body)))
-	return append([]byte(credentials.Replace(line+"\r\n"+strings.Join(head, "\r\n")+"\r\n\r\n")), body...), nil
+	lines := append(append([]string{line}, r.header()...), fmt.Sprintf("Content-Length: %d", len(body)))
+	head := c.replace(strings.Join(lines, "\r\n") + "\r\n\r\n")
+	if r.Token != nil {
+		head = strings.ReplaceAll(head, "TOKEN", r.Token.text(t, c.Issuer, c.Stranger))
+	}
+	return append([]byte(head), body...), nil
+}
+
+// ReadAnswer reads the answer to a request, without interim ones.
+func ReadAnswer(conn io.Reader) (*http.Response, error) {
+	in := bufio.NewReader(conn)
+	for {
+		response, err := http.ReadResponse(in, nil)
+		if err != nil || response.StatusCode >= http.StatusOK {
+			return response, err
+		}
+	}
 }
 
 // header returns the lines of the header but for the length.
@@ -107,8 +148,12 @@ func (r *Request) header() (lines []string) {
 			lines = append(lines, line)
 		}
 	}
+	credential := "KEY"
+	if r.Token != nil {
+		credential = "TOKEN"
+	}
 	for _, field := range [][2]string{
-		{"Host", Host}, {"Authorization", "Bearer KEY"}, {"Content-Type", "application/json"}, {"Accept", "application/json, text/event-stream"},
+		{"Host", Host}, {"Authorization", "Bearer " + credential}, {"Content-Type", "application/json"}, {"Accept", "application/json, text/event-stream"},
 		{"MCP-Protocol-Version", "2025-11-25"},
 	} {
 		name := strings.ToLower(field[0])

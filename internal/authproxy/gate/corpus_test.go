@@ -1,20 +1,24 @@
 package gate_test
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/tls"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/bartizan-dev/bartizan/internal/authproxy/audit"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/gatetest"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/listener"
+	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 	"github.com/bartizan-dev/bartizan/test/corpus"
 )
 
@@ -26,9 +30,49 @@ var updateCorpus = flag.Bool("update-corpus", false, "write what the gate answer
 // them does.
 func TestCorpus(t *testing.T) {
 	t.Parallel()
-	upstream := newRecorder(t, result)
-	w := newWorld(t, upstream.address(), func(w *world) { w.config.Policy.Rules[0].Resources = []string{"file:///pub/**"} })
-	credentials := corpus.Credentials(w.aliceKey, w.bobKey)
+	var begun atomic.Int64
+	upstream := newRecorder(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Mcp-Session-Id") != "" {
+			sessions(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Mcp-Session-Id", fmt.Sprintf("server-session-%d", begun.Add(1)))
+		_, _ = io.WriteString(w, `{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25","capabilities":{},"serverInfo":{"name":"x","version":"1"}}}`)
+	})
+	withCarol := func(key *string) func(*world) {
+		return func(w *world) {
+			text, accepted := gatetest.NewKey(t, time.Now().Add(time.Hour))
+			*key = text
+			w.config.Clients = append(w.config.Clients, gateconfig.Client{Object: gateconfig.Object{Namespace: "agents", Name: "carol"}, Keys: []gateconfig.Key{accepted}})
+			w.config.Policy.Rules[0].Clients = append(w.config.Policy.Rules[0].Clients, "agents/carol")
+			w.config.Policy.Rules[0].Resources = []string{"file:///pub/**"}
+		}
+	}
+	var known corpus.Credentials
+	plain := newWorld(t, upstream.address(), withCarol(&known.Carol))
+	known.Alice, known.Bob = plain.aliceKey, plain.bobKey
+	known.Mine, _ = plain.begins(t, known.Alice)
+	_, known.MyEvent = plain.begins(t, known.Alice)
+	known.Theirs, known.TheirEvent = plain.begins(t, known.Carol)
+	// What tokens are about goes to a gate that takes some, and what stalls to one that does not wait for long.
+	forged := corpus.Credentials{Stranger: gatetest.NewIssuer(t, issuerURL)}
+	tokens, issuer := withTokens(t, upstream.address(), withCarol(&forged.Carol))
+	forged.Alice, forged.Bob, forged.Issuer = tokens.aliceKey, tokens.bobKey, issuer
+	var slow corpus.Credentials
+	brief := newWorld(t, upstream.address(), withCarol(&slow.Carol), func(w *world) {
+		w.options.Timeouts = listener.Timeouts{Header: time.Second, Body: time.Second, Write: time.Minute, Idle: time.Minute}
+	})
+	slow.Alice, slow.Bob = brief.aliceKey, brief.bobKey
+	to := func(h *corpus.Request) (*world, corpus.Credentials) {
+		switch {
+		case h.Token != nil:
+			return tokens, forged
+		case h.Stalls:
+			return brief, slow
+		}
+		return plain, known
+	}
 	cases, err := corpus.Requests()
 	if err != nil {
 		t.Fatal(err)
@@ -36,10 +80,17 @@ func TestCorpus(t *testing.T) {
 	if len(cases) < 300 {
 		t.Errorf("only %d requests", len(cases))
 	}
-	good := corpus.Good()
 	for i := range cases {
 		h := &cases[i]
-		if i%50 == 0 {
+		w, credentials := to(h)
+		if i%50 == 0 || h.Category != cases[i-1].Category {
+			good := corpus.Good()
+			if h.Token != nil {
+				good.Token = &corpus.Token{}
+			}
+			if h.HTTP2 != nil {
+				good.HTTP2 = &corpus.Frames{}
+			}
 			before := len(upstream.seen())
 			if got := w.attack(t, good, credentials); got != (corpus.Verdict{Status: http.StatusOK}) || len(upstream.seen()) != before+1 {
 				t.Fatalf("a good request before %s/%s: %+v", h.Category, h.Name, got)
@@ -55,8 +106,10 @@ func TestCorpus(t *testing.T) {
 		}
 		h.Want = got
 	}
-	if _, err := audit.Verify(strings.NewReader(w.audit.String())); err != nil {
-		t.Error(err)
+	for _, w := range []*world{plain, tokens, brief} {
+		if _, err := audit.Verify(strings.NewReader(w.audit.String())); err != nil {
+			t.Error(err)
+		}
 	}
 	if *updateCorpus {
 		var out bytes.Buffer
@@ -73,36 +126,74 @@ func TestCorpus(t *testing.T) {
 	}
 }
 
-// attack sends bytes over a connection of their own, from an address of their own, and says what became of them.
-func (w *world) attack(t *testing.T, hostile *corpus.Request, credentials *strings.Replacer) corpus.Verdict {
+// begins has the holder of a key begin a session, and returns its id and that of an event in it.
+func (w *world) begins(t *testing.T, key string) (session, event string) {
 	t.Helper()
-	request, err := hostile.Bytes(credentials)
+	caller := w.keyed(key)
+	status, header, body := do(t, caller, w.post(initialize))
+	session = header.Get("Mcp-Session-Id")
+	if status != http.StatusOK || session == "" {
+		t.Fatalf("%d %v %s", status, header, body)
+	}
+	status, _, body = do(t, caller, w.post(legacyCall, set("Mcp-Session-Id", session)))
+	line, _, _ := strings.Cut(body, "\n")
+	event, ok := strings.CutPrefix(line, "id: ")
+	if status != http.StatusOK || !ok {
+		t.Fatalf("%d %s", status, body)
+	}
+	return session, event
+}
+
+// attack sends bytes over a connection of their own, from an address of their own, and says what became of them.
+func (w *world) attack(t *testing.T, hostile *corpus.Request, credentials corpus.Credentials) corpus.Verdict {
+	t.Helper()
+	request, err := hostile.Bytes(t, credentials)
 	if err != nil {
 		t.Fatal(err)
 	}
 	n := sources.Add(1)
 	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, byte(1+n>>16), byte(n>>8), byte(n))}}
 	address := strings.TrimSuffix(strings.TrimPrefix(w.url, "https://"), "/mcp")
-	conn, err := tls.DialWithDialer(dialer, "tcp", address, &tls.Config{RootCAs: w.serving.Pool(), ServerName: host, NextProtos: []string{"http/1.1"}})
+	protocol := "http/1.1"
+	if hostile.HTTP2 != nil {
+		protocol = "h2"
+	}
+	conn, err := tls.DialWithDialer(dialer, "tcp", address, &tls.Config{RootCAs: w.serving.Pool(), ServerName: host, NextProtos: []string{protocol}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	before := len(w.audit.String())
+	if !hostile.Stalls {
+		// What waits for more than there is gets the end of it.
+		end := time.AfterFunc(2*time.Second, func() { _ = conn.CloseWrite() })
+		defer end.Stop()
+	}
+	if hostile.HTTP2 != nil {
+		if status := hostile.SendHTTP2(t, conn, credentials); status > 0 {
+			return corpus.Verdict{Status: status, Reason: w.reasons(t, before)}
+		}
+		// A stream may end before its line is written.
+		return corpus.Verdict{}
+	}
 	// The gate may answer, and close, before it has read all.
 	go func() { _, _ = conn.Write(request) }()
-	// What waits for more than there is gets the end of it.
-	end := time.AfterFunc(2*time.Second, func() { _ = conn.CloseWrite() })
-	defer end.Stop()
 	got := corpus.Verdict{}
-	if response, err := http.ReadResponse(bufio.NewReader(conn), nil); err == nil {
+	if response, err := corpus.ReadAnswer(conn); err == nil {
 		got.Status = response.StatusCode
 		_ = conn.CloseWrite()
 		_ = response.Body.Close()
 	}
 	// A second answer would be one to something smuggled.
 	_, _ = io.Copy(io.Discard, conn)
+	got.Reason = w.reasons(t, before)
+	return got
+}
+
+// reasons are those that the audit log has from an offset on.
+func (w *world) reasons(t *testing.T, before int) string {
+	t.Helper()
 	var reasons []string
 	for line := range strings.Lines(w.audit.String()[before:]) {
 		var record audit.Record
@@ -113,6 +204,5 @@ func (w *world) attack(t *testing.T, hostile *corpus.Request, credentials *strin
 			reasons = append(reasons, record.Reason)
 		}
 	}
-	got.Reason = strings.Join(reasons, " ")
-	return got
+	return strings.Join(reasons, " ")
 }
