@@ -9,7 +9,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
@@ -120,6 +122,32 @@ func (c *cluster) sabotageAround(t *testing.T, table *sabotageTable) {
 			})
 		})
 	}
+	t.Run("without its NetworkPolicy", func(t *testing.T) {
+		none := noPolicies(namespace)
+		table.row(t, c, server, "a NetworkPolicy that is removed, and cannot be made again, of a server that listens on all addresses", []string{"LEAST-5", "LEAST-6", "TEST-2"}, func() {
+			c.create(t, none)
+			eventually(t, "NetworkPolicies are refused", time.Minute, func(ctx context.Context) error {
+				if err := c.Create(ctx, policy("refused", networkingv1.NetworkPolicySpec{}), client.DryRunAll); !apierrors.IsForbidden(err) {
+					return fmt.Errorf("a NetworkPolicy is created: %w", err)
+				}
+				return nil
+			})
+			must(t, c.Delete(t.Context(), policy(server.Name, networkingv1.NetworkPolicySpec{})))
+		}, func() { must(t, c.Delete(t.Context(), none)) })
+	})
+	t.Run("with a wider policy", func(t *testing.T) {
+		caller := mcpClient(namespace, "caller", server)
+		allowed := accessPolicy(server, caller, "echo")
+		c.create(t, caller, allowed)
+		c.ready(t, caller)
+		c.failing(t, server)
+		tools := func(all ...string) func() {
+			return func() {
+				change(t, c, allowed, func(p *v1alpha1.MCPAccessPolicy) { p.Spec.Rules[0].Tools = all })
+			}
+		}
+		table.row(t, c, server, "a policy that is widened to a pattern over tools that write", []string{"PERM-3"}, tools("echo*"), tools("echo"))
+	})
 	for _, sabotage := range []struct {
 		by       string
 		do, undo func(*v1alpha1.MCPServer)
@@ -146,6 +174,13 @@ func (c *cluster) sabotageAround(t *testing.T, table *sabotageTable) {
 				func() { change(t, c, server.DeepCopy(), sabotage.do) }, func() { change(t, c, server.DeepCopy(), sabotage.undo) })
 		})
 	}
+}
+
+// noPolicies is a quota that lets nobody make a NetworkPolicy in a namespace.
+func noPolicies(namespace string) *corev1.ResourceQuota {
+	return &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "none"}, Spec: corev1.ResourceQuotaSpec{
+		Hard: corev1.ResourceList{"count/networkpolicies.networking.k8s.io": resource.MustParse("0")},
+	}}
 }
 
 // pin approves all that a server offers, and has it enforced.

@@ -106,8 +106,11 @@ func TestE2EServiceAccountToken(t *testing.T) {
 		if err := c.Get(ctx, client.ObjectKeyFromObject(server), found); err != nil {
 			return err
 		}
-		if found.Status.Posture == nil || !slices.Contains(found.Status.Posture.PassedControls, "AUTH-6") {
-			return fmt.Errorf("AUTH-6 is not passed: %+v", found.Status.Posture)
+		// By one of them the operator is somebody who may do nothing, whom it has no other way to be here.
+		for _, control := range []string{"AUTH-6", "PERM-1", "PERM-2", "PERM-7", "TEST-2"} {
+			if found.Status.Posture == nil || !slices.Contains(found.Status.Posture.PassedControls, control) {
+				return fmt.Errorf("%s is not passed: %+v", control, found.Status.Posture)
+			}
 		}
 		return nil
 	})
