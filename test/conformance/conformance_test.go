@@ -164,7 +164,7 @@ func gatedBy(t *testing.T, server string, rule policy.Rule) string {
 		}
 	})
 	g, err := gate.New(gate.Options{ConfigDirectory: directory.Path, Server: config.Server, GateAddress: "127.0.0.1:0", StatusAddress: "127.0.0.1:0",
-		ProbeAddress: "127.0.0.1:0", UpstreamAddress: server, Version: "test", Audit: audit, Log: io.Discard})
+		ProbeAddress: "127.0.0.1:0", UpstreamAddress: server, ListInterval: 5 * time.Minute, Version: "test", Audit: audit, Log: io.Discard})
 	if err != nil {
 		t.Fatal(err)
 	}
