@@ -91,17 +91,36 @@ func blocks(page string) []block {
 }
 
 func TestLinksLeadSomewhere(t *testing.T) {
-	for name, page := range pages(t) {
-		for _, match := range link.FindAllStringSubmatch(page, -1) {
-			to, _, _ := strings.Cut(match[1], "#")
-			if to == "" || strings.HasPrefix(to, "https://") {
+	all := pages(t)
+	for name, page := range all {
+		for _, match := range link.FindAllStringSubmatch(fence.ReplaceAllString(page, ""), -1) {
+			to, part, _ := strings.Cut(match[1], "#")
+			if strings.HasPrefix(to, "https://") {
 				continue
 			}
-			if _, err := os.Stat(filepath.Join(root, filepath.Dir(name), to)); err != nil {
+			leads := filepath.Join(filepath.Dir(name), to)
+			if to == "" {
+				leads = name
+			}
+			if _, err := os.Stat(filepath.Join(root, leads)); err != nil {
 				t.Errorf("%s links to %s: %v", name, match[1], err)
+			}
+			if target, isPage := all[leads]; part != "" && isPage && !hasPart(target, part) {
+				t.Errorf("%s links to %s, but %s has no such part", name, match[1], leads)
 			}
 		}
 	}
+}
+
+// hasPart says whether a page has a heading with that anchor, as GitHub makes them.
+func hasPart(page, anchor string) bool {
+	for _, heading := range regexp.MustCompile("(?m)^#+ (.*)$").FindAllStringSubmatch(fence.ReplaceAllString(page, ""), -1) {
+		plain := regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(strings.ToLower(heading[1]), "")
+		if strings.ReplaceAll(plain, " ", "-") == anchor {
+			return true
+		}
+	}
+	return false
 }
 
 func TestMakeTargetsExist(t *testing.T) {

@@ -9,6 +9,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/grafana/grafana-foundation-sdk/go/bargauge"
+	"github.com/grafana/grafana-foundation-sdk/go/cog"
+	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
+	grafanaprometheus "github.com/grafana/grafana-foundation-sdk/go/prometheus"
+	"github.com/grafana/grafana-foundation-sdk/go/stat"
+	"github.com/grafana/grafana-foundation-sdk/go/table"
+	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
+
 	"github.com/bartizan-dev/bartizan/test/prometheus"
 )
 
@@ -54,7 +62,57 @@ func asks(t *testing.T, p *prometheus.Server, what, expression string) {
 	}
 }
 
-// TestDashboard: Grafana can read the dashboard, every panel has a place of its own, and every query asks for what there is.
+// TestDashboardIsGrafanas loads the dashboard with the types that Grafana generates from its own schemas: there is no field, option or value of a panel
+// or a query that Grafana does not have, and none is missing that Grafana writes.
+func TestDashboardIsGrafanas(t *testing.T) {
+	grafana := cog.NewRuntime()
+	grafana.RegisterPanelcfgVariant(stat.VariantConfig())
+	grafana.RegisterPanelcfgVariant(timeseries.VariantConfig())
+	grafana.RegisterPanelcfgVariant(bargauge.VariantConfig())
+	grafana.RegisterPanelcfgVariant(table.VariantConfig())
+	grafana.RegisterDataqueryVariant(grafanaprometheus.VariantConfig())
+	content, err := os.ReadFile(filepath.Join(root, "config", "monitoring", "bartizan.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What is wrong; the types return an error always, and an empty one when there is nothing.
+	wrong := func(content []byte) string {
+		if err := new(dashboard.Dashboard).UnmarshalJSONStrict(content); err != nil {
+			return err.Error()
+		}
+		return ""
+	}
+	if said := wrong(content); said != "" {
+		t.Error(said)
+	}
+	var loaded dashboard.Dashboard
+	if err := json.Unmarshal(content, &loaded); err != nil {
+		t.Fatal(err)
+	}
+	if err := loaded.Validate(); err != nil {
+		t.Error(err)
+	}
+	judged := 0
+	for _, panel := range loaded.Panels {
+		if panel.RowPanel != nil {
+			continue
+		}
+		judged++
+		if _, known := cog.ConfigForPanelcfgVariant(panel.Panel.Type); !known {
+			t.Errorf("the options of %q are not judged: register panels of the type %s above", *panel.Panel.Title, panel.Panel.Type)
+		}
+	}
+	if judged < 20 {
+		t.Errorf("only %d panels were loaded", judged)
+	}
+	for _, change := range [][2]string{{`"graphMode"`, `"graphsMode"`}, {`"legendFormat"`, `"legend"`}, {`"instant": true`, `"instant": "yes"`}, {`"gridPos"`, `"grid"`}} {
+		if spoiled := strings.Replace(string(content), change[0], change[1], 1); spoiled == string(content) || wrong([]byte(spoiled)) == "" {
+			t.Errorf("a dashboard with %s is loaded, too: this test sees nothing", change[1])
+		}
+	}
+}
+
+// TestDashboard: every panel has a place of its own, and every query asks for what there is.
 func TestDashboard(t *testing.T) {
 	p := prometheus.Start(t, root, nil)
 	content, err := os.ReadFile(filepath.Join(root, "config", "monitoring", "bartizan.json"))
