@@ -115,7 +115,7 @@ bench: ## The gate beside HAProxy, nginx and others, in 20 minutes, to docs/benc
 	go run ./test/bench $(if $(QUICK),--quick)
 
 .PHONY: attack-table
-attack-table: ## The hostile requests of test/corpus against the gate, HAProxy, nginx, kube-rbac-proxy and ToolHive, to docs/attacks.md
+attack-table: ## The hostile requests and answers of test/corpus against the gate, HAProxy, nginx, kube-rbac-proxy and ToolHive, to docs/attacks.md
 	go run ./test/attack
 
 .PHONY: race

@@ -1,5 +1,5 @@
-// Command attack sends the hostile requests of test/corpus to the gate and to what people would put in its place, each before a
-// server that notes what reaches it, and writes the table of what does:
+// Command attack sends the hostile requests of test/corpus to the gate and to what people would put in its place, has servers give it the
+// hostile answers, and writes the tables of what gets through:
 //
 //	go run ./test/attack [--out docs/attacks.md]
 package main
@@ -28,11 +28,15 @@ func main() {
 	if err != nil {
 		fatal(err)
 	}
-	results, err := attack(ctx, requests, []peers.Peer{peers.HAProxy, peers.Nginx, peers.KubeRBACProxy, peers.ToolHive})
+	answers, err := marked()
 	if err != nil {
 		fatal(err)
 	}
-	if err := os.WriteFile(*out, page(requests, results), 0o600); err != nil {
+	results, err := attack(ctx, requests, answers, []peers.Peer{peers.HAProxy, peers.Nginx, peers.KubeRBACProxy, peers.ToolHive})
+	if err != nil {
+		fatal(err)
+	}
+	if err := os.WriteFile(*out, page(requests, answers, results), 0o600); err != nil {
 		fatal(err)
 	}
 	fmt.Println(*out)
@@ -43,14 +47,15 @@ func fatal(err error) {
 	os.Exit(1)
 }
 
-// result is what became of the requests at one program: which of them reached the server.
+// result is what became of the requests at one program: which of them reached the server. Answered are the answers of which
+// something reached the caller.
 type result struct {
-	name    string
-	reached map[int]bool
+	name              string
+	reached, answered map[int]bool
 }
 
-// attack sends the requests to the gate and to the peers, and returns what reached the servers behind them.
-func attack(ctx context.Context, requests []corpus.Request, others []peers.Peer) ([]result, error) {
+// attack sends the requests to the gate and to the peers, has servers give them the answers, and returns what got through.
+func attack(ctx context.Context, requests []corpus.Request, answers []corpus.Answer, others []peers.Peer) ([]result, error) {
 	directory, err := os.MkdirTemp("", "attack-")
 	if err != nil {
 		return nil, err
@@ -82,7 +87,7 @@ func attack(ctx context.Context, requests []corpus.Request, others []peers.Peer)
 					}
 				}
 			}
-			results[i] = result{name, map[int]bool{}}
+			results[i] = result{name, map[int]bool{}, map[int]bool{}}
 			for _, tokens := range []bool{false, true} {
 				if tokens && slices.Contains(without[name], "token") {
 					continue
@@ -92,6 +97,9 @@ func attack(ctx context.Context, requests []corpus.Request, others []peers.Peer)
 					failures[i] = fmt.Errorf("%s: %w", name, err)
 					return
 				}
+			}
+			if err := w.listen(ctx, started(false), answers, results[i].answered); err != nil {
+				failures[i] = fmt.Errorf("%s: %w", name, err)
 			}
 		})
 	}

@@ -23,7 +23,15 @@ func TestIntegrationAttacks(t *testing.T) {
 	for i := 0; i < len(requests); i += 15 {
 		some = append(some, requests[i])
 	}
-	results, err := attack(t.Context(), some, []peers.Peer{peers.Nginx})
+	answers, err := marked()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var few []corpus.Answer
+	for i := 0; i < len(answers); i += 10 {
+		few = append(few, answers[i])
+	}
+	results, err := attack(t.Context(), some, few, []peers.Peer{peers.Nginx})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,9 +41,22 @@ func TestIntegrationAttacks(t *testing.T) {
 	if through := results[1].through(); len(through) == 0 || len(through) == len(some) {
 		t.Errorf("%d of %d through nginx", len(through), len(some))
 	}
-	if text := page(some, results); !bytes.Contains(text, []byte("| gate | nginx |")) || !bytes.Contains(text, []byte("## Through nginx")) || bytes.Contains(text, []byte("## Through gate")) {
+	if n, all := got(results[0]), got(results[1]); n != 0 || all == 0 {
+		t.Errorf("of %d answers, %d pass the gate, %d nginx", len(few), n, all)
+	}
+	if text := page(some, few, results); !bytes.Contains(text, []byte("| gate | nginx |")) || !bytes.Contains(text, []byte("## Through nginx")) || bytes.Contains(text, []byte("## Through gate")) {
 		t.Errorf("%s", text)
 	}
+}
+
+// got is of how many answers something reached the caller.
+func got(r result) (n int) {
+	for _, reached := range r.answered {
+		if reached {
+			n++
+		}
+	}
+	return n
 }
 
 // TestPageIsOfTheCorpus: docs/attacks.md is of the requests that there are, and none of them passed the gate.
@@ -59,6 +80,20 @@ func TestPageIsOfTheCorpus(t *testing.T) {
 	for category, n := range all {
 		row := fmt.Sprintf("| %s: %s | %d | 0 |", category, about[category], n)
 		if about[category] == "" || !bytes.Contains(text, []byte(row)) {
+			t.Errorf("the page has no row %q: make attack-table", row)
+		}
+	}
+	answers, err := marked()
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered := map[string]int{}
+	for i := range answers {
+		answered[answers[i].Category]++
+	}
+	for category, n := range answered {
+		row := fmt.Sprintf("| %s: %s | %d | 0 |", category, aboutAnswers[category], n)
+		if aboutAnswers[category] == "" || !bytes.Contains(text, []byte(row)) {
 			t.Errorf("the page has no row %q: make attack-table", row)
 		}
 	}

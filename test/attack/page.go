@@ -41,7 +41,7 @@ var about = map[string]string{
 }
 
 // page is the table, and the names of what got through.
-func page(requests []corpus.Request, results []result) []byte {
+func page(requests []corpus.Request, answers []corpus.Answer, results []result) []byte {
 	var categories []string
 	all := map[string]int{}
 	for _, r := range requests {
@@ -52,13 +52,7 @@ func page(requests []corpus.Request, results []result) []byte {
 	}
 	var out bytes.Buffer
 	fmt.Fprintf(&out, head, len(requests))
-	out.WriteString("| What | Requests |")
-	line := "|---|--:|"
-	for _, r := range results {
-		out.WriteString(" " + r.name + " |")
-		line += "--:|"
-	}
-	out.WriteString("\n" + line + "\n")
+	writeHead(&out, "Requests", results)
 	for _, category := range categories {
 		fmt.Fprintf(&out, "| %s: %s | %d |", category, about[category], all[category])
 		for _, r := range results {
@@ -70,6 +64,7 @@ func page(requests []corpus.Request, results []result) []byte {
 		}
 		out.WriteString("\n")
 	}
+	out.Write(answersPage(answers, results))
 	for _, r := range results {
 		if len(r.through()) == 0 {
 			continue
@@ -86,6 +81,17 @@ func page(requests []corpus.Request, results []result) []byte {
 		}
 	}
 	return append(bytes.TrimRight(out.Bytes(), "\n"), '\n')
+}
+
+// writeHead writes the head of a table with a column for each program.
+func writeHead(out *bytes.Buffer, what string, results []result) {
+	out.WriteString("| What | " + what + " |")
+	line := "|---|--:|"
+	for _, r := range results {
+		out.WriteString(" " + r.name + " |")
+		line += "--:|"
+	}
+	out.WriteString("\n" + line + "\n")
 }
 
 // through are the numbers of the requests that got through, in order.

@@ -13,6 +13,11 @@ import (
 	"github.com/bartizan-dev/bartizan/test/corpus"
 )
 
+const initialize = `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"x","version":"1"}}}`
+
+// maxAnswer is how much of an answer is read, in bytes.
+const maxAnswer = 1 << 20
+
 // start starts a program before a server.
 type start func(ctx context.Context, upstream string) (*target, error)
 
@@ -75,7 +80,7 @@ func (w *world) attack(ctx context.Context, start start, requests []corpus.Reque
 func (w *world) begin(t *target, known *corpus.Credentials) error {
 	session := func(certificate tls.Certificate, key string) (session, event string, err error) {
 		hello := corpus.Good()
-		hello.Body = `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"x","version":"1"}}}`
+		hello.Body = initialize
 		hello.Set = map[string]string{"Authorization": "Bearer " + key}
 		answer, err := w.send(t, certificate, hello, *known)
 		session = answer.header.Get("Mcp-Session-Id")
@@ -153,6 +158,6 @@ func (w *world) send(t *target, certificate tls.Certificate, request *corpus.Req
 	if err != nil {
 		return a, nil
 	}
-	read, _ := io.ReadAll(response.Body)
+	read, _ := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	return answer{response.StatusCode, response.Header, string(read)}, nil
 }

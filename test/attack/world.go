@@ -32,6 +32,7 @@ const (
 type must struct{ testing.TB }
 
 func (must) Helper()                { /* There is no test to help. */ }
+func (must) Cleanup(func())         { /* The program's end ends it. */ }
 func (must) Fatal(arguments ...any) { fatal(errors.New(fmt.Sprint(arguments...))) }
 
 // world is what all programs are told alike: alice and carol may call greet and slow, with their certificates and their keys; or, where

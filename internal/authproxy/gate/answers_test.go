@@ -1,202 +1,25 @@
 package gate_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"flag"
-	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/bartizan-dev/bartizan/internal/authproxy/gatetest"
+	"github.com/bartizan-dev/bartizan/test/corpus"
 )
 
 const answersFile = "../../../test/corpus/answers.jsonl"
 
 var updateAnswers = flag.Bool("update-answers", false, "write what callers get into the corpus of answers; read the difference before you believe it")
-
-// marker is in what no caller and no log may ever have of an answer.
-const marker = "EVIL"
-
-// hostileAnswer is one answer of the corpus; test/corpus/README.md says what its members mean.
-type hostileAnswer struct {
-	Category string   `json:"category"`
-	Name     string   `json:"name"`
-	Request  string   `json:"request,omitempty"`
-	Status   string   `json:"status,omitempty"`
-	Head     []string `json:"head,omitzero"`
-	Body     string   `json:"body,omitempty"`
-	Events   string   `json:"events,omitempty"`
-	Raw      *string  `json:"raw,omitempty"`
-	Latin1   bool     `json:"latin1,omitempty"`
-	ByByte   bool     `json:"byByte,omitempty"`
-	Endless  string   `json:"endless,omitempty"`
-	Times    int      `json:"times,omitempty"`
-	End      string   `json:"end,omitempty"`
-	Leaves   bool     `json:"leaves,omitempty"`
-	Want     received `json:"want"`
-}
-
-// received is what the caller gets: the status, 0 for none; the messages, "answer", "error" or "message" each, or "cut" where
-// the connection ends before the answer does, "left" where the caller does not wait for it; and the reason in the audit log.
-type received struct {
-	Status int    `json:"status"`
-	Gets   string `json:"gets"`
-	Reason string `json:"reason"`
-}
-
-// bytes is the answer as it goes over the connection.
-func (a *hostileAnswer) bytes() []byte {
-	if a.Raw != nil {
-		return a.encode(*a.Raw)
-	}
-	status, head, body := a.Status, a.Head, a.encode(a.Body)
-	if status == "" {
-		status = "200 OK"
-	}
-	switch {
-	case a.Events != "":
-		events := a.encode(a.Events)
-		head = append([]string{"Content-Type: text/event-stream", "Transfer-Encoding: chunked"}, head...)
-		body = fmt.Appendf(nil, "%x\r\n%s\r\n0\r\n\r\n", len(events), events)
-	case head == nil:
-		head = []string{"Content-Type: application/json"}
-		fallthrough
-	default:
-		head = append(head, fmt.Sprintf("Content-Length: %d", len(body)))
-	}
-	return append(a.encode("HTTP/1.1 "+status+"\r\n"+strings.Join(head, "\r\n")+"\r\n\r\n"), body...)
-}
-
-func (a *hostileAnswer) encode(text string) []byte {
-	if !a.Latin1 {
-		return []byte(text)
-	}
-	var raw []byte
-	for _, r := range text {
-		raw = append(raw, byte(r))
-	}
-	return raw
-}
-
-// liar is a server that answers as it is told, and a good request well, on the same connections.
-type liar struct {
-	net.Listener
-	mu          sync.Mutex
-	says        *hostileAnswer
-	said, ended chan struct{}
-}
-
-func newLiar(t *testing.T) *liar {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	s := &liar{Listener: l}
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go s.serve(conn)
-		}
-	}()
-	return s
-}
-
-// next makes the server say a to the next request. Said is closed when what has an end is said, ended when all is, and the
-// gate let go of the connection where there is no end.
-func (s *liar) next(a *hostileAnswer) (said, ended chan struct{}) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.says, s.said, s.ended = a, make(chan struct{}), make(chan struct{})
-	return s.said, s.ended
-}
-
-func (s *liar) serve(conn net.Conn) {
-	defer conn.Close()
-	in := bufio.NewReader(conn)
-	for {
-		r, err := http.ReadRequest(in)
-		if err != nil {
-			return
-		}
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			return
-		}
-		s.mu.Lock()
-		a, said, ended := s.says, s.said, s.ended
-		s.says = nil
-		s.mu.Unlock()
-		if a == nil {
-			var message struct{ ID json.RawMessage }
-			_ = json.Unmarshal(body, &message)
-			text := fmt.Sprintf(`{"jsonrpc":"2.0","id":%s,"result":{"content":[{"type":"text","text":"good"}]}}`, message.ID)
-			if _, err := fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(text), text); err != nil {
-				return
-			}
-			continue
-		}
-		goesOn := say(conn, a, said)
-		close(ended)
-		if !goesOn {
-			return
-		}
-	}
-}
-
-// say says the answer and returns whether the connection goes on.
-func say(conn net.Conn, a *hostileAnswer, said chan struct{}) bool {
-	text := a.bytes()
-	step := len(text)
-	if a.ByByte {
-		step = 1
-	}
-	for ; len(text) > 0; text = text[min(step, len(text)):] {
-		if _, err := conn.Write(text[:min(step, len(text))]); err != nil {
-			close(said)
-			return false
-		}
-	}
-	close(said)
-	if a.Times > 0 {
-		if _, err := conn.Write(bytes.Repeat(a.encode(a.Endless), a.Times)); err != nil {
-			return false
-		}
-	}
-	for again := a.encode(strings.Repeat(a.Endless, 1+1000/max(1, len(a.Endless)))); a.Endless != "" && a.Times == 0; {
-		if _, err := conn.Write(again); err != nil {
-			return false
-		}
-	}
-	switch a.End {
-	case "close":
-		// Closing with something unread would take the answer back.
-		_ = conn.(*net.TCPConn).CloseWrite()
-		_, _ = io.Copy(io.Discard, conn)
-		return false
-	case "reset":
-		_ = conn.(*net.TCPConn).SetLinger(0)
-		return false
-	case "silence":
-		_, _ = io.Copy(io.Discard, conn)
-		return false
-	}
-	return true
-}
 
 // asks are the requests that the answers are to.
 func (w *world) asks(kind string) *http.Request {
@@ -234,30 +57,14 @@ func (w *world) asks(kind string) *http.Request {
 // marked in the answer, and on the same connections a good answer to its next request.
 func TestAnswerCorpus(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile(answersFile)
+	cases, err := corpus.Answers()
 	if err != nil {
 		t.Fatal(err)
-	}
-	var cases []hostileAnswer
-	names := map[string]bool{}
-	for line := range bytes.Lines(text) {
-		var a hostileAnswer
-		decoder := json.NewDecoder(bytes.NewReader(line))
-		decoder.DisallowUnknownFields()
-		if err := decoder.Decode(&a); err != nil {
-			t.Fatalf("%v: %s", err, line)
-		}
-		if name := a.Category + "/" + a.Name; names[name] {
-			t.Errorf("%s is there twice", name)
-		} else {
-			names[name] = true
-		}
-		cases = append(cases, a)
 	}
 	if len(cases) < 300 {
 		t.Errorf("only %d answers", len(cases))
 	}
-	server := newLiar(t)
+	server := corpus.NewLiar(t)
 	w := newWorld(t, server.Addr().String(), func(w *world) {
 		w.config.Policy.Rules[0].Resources, w.config.Policy.Rules[0].Prompts = []string{"file:///pub/**"}, []string{"pub-*"}
 	})
@@ -276,7 +83,7 @@ func TestAnswerCorpus(t *testing.T) {
 			t.Errorf("%s: the next request gets %d %s", name, status, body)
 		}
 	}
-	if strings.Contains(w.audit.String()+w.log.String(), marker) {
+	if strings.Contains(w.audit.String()+w.log.String(), corpus.Marker) {
 		t.Error("a log has what a server said")
 	}
 	if *updateAnswers {
@@ -295,14 +102,14 @@ func TestAnswerCorpus(t *testing.T) {
 }
 
 // receive makes one request that the server answers with a, and says what became of it.
-func (w *world) receive(t *testing.T, server *liar, caller *http.Client, a *hostileAnswer) (got received) {
+func (w *world) receive(t *testing.T, server *corpus.Liar, caller *http.Client, a *corpus.Answer) (got corpus.Received) {
 	t.Helper()
 	name := a.Category + "/" + a.Name
-	said, ended := server.next(a)
+	said, ended := server.Next(a)
 	before := len(w.audit.String())
 	ctx, leave := context.WithCancel(t.Context())
 	defer leave()
-	streams := strings.Contains(string(a.bytes()), "text/event-stream")
+	streams := strings.Contains(string(a.Bytes()), "text/event-stream")
 	if a.Leaves && !streams {
 		go func() {
 			<-said
@@ -323,7 +130,7 @@ func (w *world) receive(t *testing.T, server *liar, caller *http.Client, a *host
 		whole, err = io.ReadAll(response.Body)
 		_ = response.Body.Close()
 		_ = response.Trailer.Write(&head)
-		if strings.Contains(head.String()+string(whole), marker) {
+		if strings.Contains(head.String()+string(whole), corpus.Marker) {
 			t.Errorf("%s: the caller gets %s\n%.300s", name, head.String(), whole)
 		}
 		for header := range response.Header {
