@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -37,6 +38,13 @@ func TestIntegrationUsersObjectsAreNotWritten(t *testing.T) {
 		}
 		before[w.title(object)] = visible(object)
 	}
+
+	// The servers' namespace is its administrator's.
+	home := &corev1.Namespace{}
+	if err := w.Get(t.Context(), client.ObjectKey{Name: w.namespace}, home); err != nil {
+		t.Fatal(err)
+	}
+	version := home.ResourceVersion
 
 	c := &writes{}
 	keys := map[string]bool{}
@@ -87,6 +95,9 @@ func TestIntegrationUsersObjectsAreNotWritten(t *testing.T) {
 		}
 		untouched[title] = true
 	}
+	if err := w.Get(t.Context(), client.ObjectKeyFromObject(home), home); err != nil || home.ResourceVersion != version {
+		t.Errorf("the namespace was written, or cannot be read: %v, %+v", err, home.ManagedFields)
+	}
 	statuses := 0
 	for _, written := range c.kinds() {
 		name, status := strings.CutSuffix(written, "/status")
@@ -115,8 +126,20 @@ func (w *world) usersObjects() []client.Object {
 	weather, borrower := w.full("weather"), w.server("borrower")
 	weather.Spec.Env = []v1alpha1.EnvVar{{Name: "MODE", ConfigMapKeyRef: &v1alpha1.ConfigMapKeyRef{Name: "settings", Key: "mode"}}}
 	borrower.Spec.KubernetesAccess = &v1alpha1.KubernetesAccess{ServiceAccountName: "mine"}
+	borrower.Spec.TLS = &v1alpha1.TLS{IssuerRef: &v1alpha1.IssuerRef{Name: "corporate"}}
+	profile := &v1alpha1.MCPSecurityProfile{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}, Spec: v1alpha1.MCPSecurityProfileSpec{
+		NamespaceSelector: &v1alpha1.NamespaceSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": w.namespace}},
+		Tools:             &v1alpha1.ProfileTools{Forbidden: []string{"*exec*"}},
+	}}
+	w.t.Cleanup(func() {
+		if err := w.Delete(context.Background(), profile); client.IgnoreNotFound(err) != nil {
+			w.t.Error(err)
+		}
+	})
 	return []client.Object{
-		account, store,
+		account, store, profile,
+		&certmanager.Issuer{ObjectMeta: named("corporate"), Spec: certmanager.IssuerSpec{IssuerConfig: certmanager.IssuerConfig{SelfSigned: &certmanager.SelfSignedIssuer{}}}},
+		&corev1.Service{ObjectMeta: named("web"), Spec: corev1.ServiceSpec{Selector: map[string]string{"app": "web"}, Ports: []corev1.ServicePort{{Port: 80}}}},
 		&corev1.ConfigMap{ObjectMeta: named("settings"), Data: map[string]string{"mode": "quiet"}},
 		&corev1.Secret{ObjectMeta: named("unrelated"), Data: map[string][]byte{"password": []byte("x")}},
 		&networkingv1.NetworkPolicy{ObjectMeta: named("web"), Spec: networkingv1.NetworkPolicySpec{
