@@ -108,37 +108,29 @@ func e2e(ctx context.Context, _ []string) result {
 
 // gitops is the story of docs/gitops.md, on a cluster of its own with Flux in it.
 func gitops(ctx context.Context, _ []string) result {
-	r := result{}
-	r.command(ctx, "a cluster with Flux", exec.CommandContext(ctx, "go", "run", "./hack/demo", "up-flux"))
-	if r.failed == 0 {
-		// Each step needs the one before, so that nothing is tried again, and a person sees what happens.
-		r.command(ctx, "docs/gitops.md", exec.CommandContext(ctx, "go", "test", "-count=1", "-v", "-run", gitOpsTests, "-timeout", "75m", "./test/gitops"))
-	}
-	if os.Getenv("KEEP_CLUSTER") == "" {
-		r.command(ctx, "the cluster goes away", exec.CommandContext(ctx, "go", "run", "./hack/demo", "down-flux"))
-	}
-	return r
+	return onCluster(ctx, "up-flux", "down-flux", gitOpsTests, "./test/gitops")
 }
 
 // samples runs the samples of real servers on the demo's cluster, and leaves it there.
 func samples(ctx context.Context, _ []string) result {
-	r := result{}
-	r.command(ctx, "a cluster with the operator", exec.CommandContext(ctx, "go", "run", "./hack/demo", "up"))
-	if r.failed == 0 {
-		r.command(ctx, "the samples", exec.CommandContext(ctx, "go", "test", "-count=1", "-v", "-run", sampleTests, "-timeout", "60m", "./test/samples"))
-	}
-	return r
+	return onCluster(ctx, "up", "", sampleTests, "./test/samples")
 }
 
 // elsewhere is what docs/demo.md says of a cluster of the reader's own, on the testbed, which it leaves without the operator.
 func elsewhere(ctx context.Context, _ []string) result {
-	r := result{}
-	r.command(ctx, "a cluster", exec.CommandContext(ctx, "go", "run", "./hack/demo", "up"))
+	return onCluster(ctx, "up", "down", elsewhereTests, "./test/docs")
+}
+
+// onCluster runs tests on a cluster that one command of the demo brings up and another, if any, takes down. Each step of these tests needs the one before,
+// so that nothing is tried again, and a person sees what happens.
+func onCluster(ctx context.Context, up, down, selection, packages string) (r result) {
+	demo := func(command string) *exec.Cmd { return exec.CommandContext(ctx, "go", "run", "./hack/demo", command) }
+	r.command(ctx, "a cluster", demo(up))
 	if r.failed == 0 {
-		r.command(ctx, "the demo on it", exec.CommandContext(ctx, "go", "test", "-count=1", "-v", "-run", elsewhereTests, "-timeout", "60m", "./test/docs"))
+		r.command(ctx, packages, exec.CommandContext(ctx, "go", "test", "-count=1", "-v", "-run", selection, "-timeout", "75m", packages))
 	}
-	if os.Getenv("KEEP_CLUSTER") == "" {
-		r.command(ctx, "the cluster goes away", exec.CommandContext(ctx, "go", "run", "./hack/demo", "down"))
+	if down != "" && os.Getenv("KEEP_CLUSTER") == "" {
+		r.command(ctx, "the cluster goes away", demo(down))
 	}
 	return r
 }

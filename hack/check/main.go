@@ -1,18 +1,5 @@
 // Command check runs the project's checks and tests, shows a person what goes on, and ends with the number of tests that
-// passed and failed:
-//
-//	check verify [NAME...]   everything that needs no test: generated files, formats, lint, licences, …
-//	check unit               the tests that need nothing but Go
-//	check conformance        the MCP conformance suite, without and behind the gate; it needs npm
-//	check integration        the tests that need a real API server, or the programs that the gate is compared with
-//	check e2e                the demo and the tests that need a real cluster
-//	check gitops             the operator and servers installed, changed, broken, healed and pruned by Flux's real controllers
-//	check samples            the samples of real servers, on the demo's cluster
-//	check elsewhere          the demo, as on a cluster of somebody's own: by a kubeconfig and a registry
-//	check fuzz [TIME]        each fuzz target for a while (default 10s)
-//	check all                verify, unit, conformance and integration, and e2e beside them
-//
-// A test's kind is in its name: TestConformance…, TestIntegration…, TestE2E…, TestGitOps…, TestSamples…, TestElsewhere…, and any other is a unit test.
+// passed and failed: see usage.
 package main
 
 import (
@@ -29,6 +16,23 @@ import (
 	"text/tabwriter"
 	"time"
 )
+
+const usage = `check runs the project's checks and tests, shows what goes on, and ends with the number of tests that passed and failed.
+
+  check verify [NAME...]   everything that needs no test: generated files, formats, lint, licences, …
+  check unit               the tests that need nothing but Go
+  check conformance        the MCP conformance suite, without and behind the gate; it needs npm
+  check integration        the tests that need a real API server, or the programs that the gate is compared with
+  check e2e                the demo and the tests that need a real cluster
+  check gitops             the operator and servers installed, changed, broken, healed and pruned by Flux's real controllers
+  check samples            the samples of real servers, on the demo's cluster
+  check elsewhere          the demo, as on a cluster of somebody's own: by a kubeconfig and a registry
+  check fuzz [TIME]        each fuzz target for a while (default 10s)
+  check all                verify, unit, conformance and integration, and e2e beside them
+
+A test's kind is in its name: TestConformance…, TestIntegration…, TestE2E…, TestGitOps…, TestSamples…, TestElsewhere…, and any other is a unit test.
+KEEP_CLUSTER=1 leaves the cluster of e2e, gitops and elsewhere there. The make targets of the same names call this.
+`
 
 // result is what came out of one kind of tests.
 type result struct {
@@ -58,7 +62,11 @@ func main() {
 	defer stop()
 	arguments := os.Args[1:]
 	if len(arguments) == 0 {
-		fatal(errors.New("usage: check verify|unit|conformance|integration|e2e|gitops|samples|elsewhere|fuzz|all"))
+		fatal(fmt.Errorf("what?\n\n%s", usage))
+	}
+	if slices.Contains([]string{"help", "-h", "--help"}, arguments[0]) {
+		fmt.Print(usage)
+		return
 	}
 	run := arguments[:1]
 	if arguments[0] == "all" {
@@ -66,7 +74,7 @@ func main() {
 	}
 	for _, kind := range run {
 		if kinds[kind] == nil {
-			fatal(fmt.Errorf("unknown kind %q: verify, unit, conformance, integration, e2e, gitops, samples, elsewhere, fuzz or all", kind))
+			fatal(fmt.Errorf("unknown kind %q\n\n%s", kind, usage))
 		}
 	}
 	started := time.Now()

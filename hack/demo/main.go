@@ -1,7 +1,4 @@
-// Command demo shows Bartizan at work: "demo local" the gate alone, as processes of this machine; "demo run" everything, on a
-// real cluster; "demo up" only brings that cluster up, with the operator in it, and "demo down" takes it down. It prints what was tried and what
-// happened, and fails when anything did not end as it must. "demo dev" is up, and then renews the operator at each change of the checkout. "demo up-flux" and "demo down-flux" are for another cluster beside it, with Flux and
-// without the operator, which Flux is to install.
+// Command demo shows Bartizan at work, on processes of this machine or on a real cluster: see usage.
 package main
 
 import (
@@ -10,9 +7,24 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 )
+
+const usage = `demo shows Bartizan at work. It prints what was tried and what happened, and fails when anything did not end as it must.
+
+  demo run        everything, on a real cluster that it compiles and brings up on this machine, and leaves there (make demo)
+  demo local      the gate alone before a real MCP server, as processes of this machine, without root (make demo-local)
+  demo up         only the cluster, with the operator of this checkout in it: for single end-to-end tests
+  demo dev        up, and then the operator is built and installed again at each change of the checkout (make dev)
+  demo down       take the cluster down, without a trace (make down)
+  demo up-flux    another cluster beside it, with Flux, which is to install the operator itself: for make gitops
+  demo down-flux  take that one down
+
+With BARTIZAN_CONTEXT, a context of your kubeconfig, and BARTIZAN_REGISTRY, which its nodes pull from, run and up use a cluster of yours.
+What is compiled stays in $XDG_CACHE_HOME/bartizan. More: docs/demo.md
+`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -26,7 +38,11 @@ func main() {
 
 func run(ctx context.Context, arguments []string) error {
 	if len(arguments) != 1 {
-		return fmt.Errorf("usage: demo local|run|up|dev|down|up-flux|down-flux")
+		return fmt.Errorf("which command?\n\n%s", usage)
+	}
+	if slices.Contains([]string{"help", "-h", "--help"}, arguments[0]) {
+		fmt.Print(usage)
+		return nil
 	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -66,7 +82,7 @@ func run(ctx context.Context, arguments []string) error {
 	case "down":
 		return down(ctx, s, c)
 	default:
-		return fmt.Errorf("unknown command %q: local, run, up, dev, down, up-flux or down-flux", arguments[0])
+		return fmt.Errorf("unknown command %q\n\n%s", arguments[0], usage)
 	}
 	if err != nil {
 		return err
