@@ -171,4 +171,4 @@ packages: ## The Debian packages that the cluster needs
 help: ## This
 	@awk 'BEGIN { FS = ":.*## "; printf "make TARGET\n" } \
 		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+		/^[a-z0-9-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
