@@ -112,5 +112,6 @@ func number(raw []byte) (any, bool) {
 		return value, err == nil && value <= maxInteger && value >= -maxInteger && string(raw) != "-0"
 	}
 	value, err := strconv.ParseFloat(string(raw), 64)
-	return value, err == nil && math.Abs(value) <= maxInteger
+	// What is beyond by less than a double can tell is read as 2^53 itself.
+	return value, err == nil && math.Abs(value) < maxInteger
 }

@@ -60,7 +60,7 @@ func socket(family, state uint8) []byte {
 }
 
 func TestParseAnswer(t *testing.T) {
-	const refused = uint32(0xffffffff - uint32(syscall.ENOENT) + 1) // -ENOENT
+	const refused = 0xffffffff - uint32(syscall.ENOENT) + 1 // -ENOENT
 	number := func(n uint32) []byte { return binary.NativeEndian.AppendUint32(nil, n) }
 	listening, end := part(sockDiagByFamily, 0, socket(syscall.AF_INET, stateListen)), part(syscall.NLMSG_DONE, 0, number(0))
 	want := Listener{Address: netip.MustParseAddrPort("10.0.0.7:8080"), Inode: 77}
