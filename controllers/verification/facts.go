@@ -50,16 +50,32 @@ func snapshot(o *observed, last *run, settings Settings) *posture.Snapshot {
 	return s
 }
 
+// runFacts are what the last run found. What is known to be wrong at one gate counts more than that another one says nothing.
 func (o *observed) runFacts(s *posture.Snapshot, last *run) {
 	s.Run = posture.Prove(last.Run, "verification from the operator's pod", last.at)
 	s.Run.Value.Interval = declared.VerificationInterval(o.server)
-	if len(last.gates) < len(o.gates) {
-		const silent = "a gate does not tell its status"
-		s.Listeners.Missing, s.StaleKeys.Missing, s.ServerRequests.Missing, s.Scraped.Missing = silent, silent, silent, silent
+	silent := len(last.gates) < len(o.gates)
+	if silent {
+		const missing = "a gate does not tell its status"
+		s.Listeners.Missing, s.StaleKeys.Missing, s.ServerRequests.Missing, s.Scraped.Missing = missing, missing, missing, missing
+	}
+	if asked := serverRequests(last); !silent || len(asked.Value) > 0 {
+		s.ServerRequests = asked
+	}
+	var stale []string
+	for id, since := range last.stale {
+		if last.looked().Sub(since) >= confirm {
+			stale = append(stale, "key "+id+" is accepted, and no MCPClient has it in use")
+		}
+	}
+	slices.Sort(stale)
+	if !silent || len(stale) > 0 {
+		s.StaleKeys = posture.See(stale, "status of the gates", last.looked())
+	}
+	if silent {
 		return
 	}
-	s.ServerRequests = serverRequests(last)
-	var listeners, stale []string
+	var listeners []string
 	audit := posture.Audit{Replicas: len(last.gates)}
 	for _, status := range last.gates {
 		if status.Audit != nil && status.Audit.Hash != "" {
@@ -76,13 +92,6 @@ func (o *observed) runFacts(s *posture.Snapshot, last *run) {
 	}
 	s.Scraped = o.scrapedFact(last)
 	s.Audit = posture.See(audit, "status of the gates", last.looked())
-	for id, since := range last.stale {
-		if last.looked().Sub(since) >= confirm {
-			stale = append(stale, "key "+id+" is accepted, and no MCPClient has it in use")
-		}
-	}
-	slices.Sort(stale)
-	s.StaleKeys = posture.See(stale, "status of the gates", last.looked())
 }
 
 // remembered is for how long a server is told that it asked for what nobody granted.
@@ -91,15 +100,17 @@ const remembered = 24 * time.Hour
 // serverRequests are the kinds of requests of the server that nobody granted.
 func serverRequests(last *run) posture.Fact[[]string] {
 	var asked []string
+	uncounted := false
 	for _, status := range last.gates {
-		if status.ServerRequests == nil {
-			return posture.Unknown[[]string]("a gate does not count what its server asks")
-		}
+		uncounted = uncounted || status.ServerRequests == nil
 		for _, r := range status.ServerRequests {
 			if last.looked().Sub(r.Last) < remembered {
 				asked = append(asked, "the server asked a client for "+r.Kind+", and no MCPAccessPolicy allows that")
 			}
 		}
+	}
+	if uncounted && len(asked) == 0 {
+		return posture.Unknown[[]string]("a gate does not count what its server asks")
 	}
 	slices.Sort(asked)
 	return posture.See(slices.Compact(asked), "status of the gates", last.looked())
