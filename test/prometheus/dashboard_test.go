@@ -77,7 +77,7 @@ func TestDashboardIsGrafanas(t *testing.T) {
 	}
 	// What is wrong; the types return an error always, and an empty one when there is nothing.
 	wrong := func(content []byte) string {
-		if err := new(dashboard.Dashboard).UnmarshalJSONStrict(content); err != nil {
+		if err := new(dashboard.Dashboard).UnmarshalJSONStrict(content); err != nil { //nolint:staticcheck // the file is of the form before v2
 			return err.Error()
 		}
 		return ""
@@ -85,7 +85,7 @@ func TestDashboardIsGrafanas(t *testing.T) {
 	if said := wrong(content); said != "" {
 		t.Error(said)
 	}
-	var loaded dashboard.Dashboard
+	var loaded dashboard.Dashboard //nolint:staticcheck // the file is of the form before v2
 	if err := json.Unmarshal(content, &loaded); err != nil {
 		t.Fatal(err)
 	}
