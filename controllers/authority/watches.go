@@ -51,7 +51,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		Watches(&v1alpha1.MCPClient{}, namespaces, builder.WithPredicates(changed)).
 		Watches(&corev1.Secret{}, namespaces, builder.WithPredicates(ours)).
 		WatchesRawSource(source.Channel(wake, handler.EnqueueRequestsFromMapFunc(r.all))).
-		Build(r)
+		Build(r.APIs.Interrupted(r))
 	if err != nil {
 		return err
 	}

@@ -67,7 +67,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(authorities)).
 		WatchesRawSource(source.Channel(wake, handler.EnqueueRequestsFromMapFunc(r.everyClient))).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 8}). // a gate that does not answer keeps one waiting
-		Build(r)
+		Build(r.APIs.Interrupted(r))
 	if err != nil {
 		return err
 	}

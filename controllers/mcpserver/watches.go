@@ -92,7 +92,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		WatchesRawSource(source.Channel(r.next, &handler.EnqueueRequestForObject{})).
 		WatchesRawSource(source.Channel(r.keyed, &handler.EnqueueRequestForObject{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 8}).
-		Build(r)
+		Build(r.APIs.Interrupted(r))
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
 // +kubebuilder:rbac:groups=apiextensions.k8s.io,resources=customresourcedefinitions,verbs=get;list;watch
@@ -53,6 +54,9 @@ type Registry struct {
 	mutex  sync.Mutex
 	served map[string]bool
 	hooks  map[string][]Hook
+	// age ends when an API goes away, and another begins.
+	age context.Context
+	end context.CancelFunc
 }
 
 // New asks the API server which of the APIs it serves. Call SetupWithManager to notice changes.
@@ -65,6 +69,7 @@ func New(mgr ctrl.Manager, apis ...API) (*Registry, error) {
 		return mgr.GetCache().RemoveInformer(ctx, object)
 	}
 	r := &Registry{discovery: d, cache: mgr.GetCache(), remove: remove, apis: apis, served: map[string]bool{}, hooks: map[string][]Hook{}}
+	r.age, r.end = context.WithCancel(context.Background())
 	for _, api := range apis {
 		if r.served[api.key()], err = r.ask(api); err != nil {
 			return nil, err
@@ -93,6 +98,20 @@ func (r *Registry) On(ctx context.Context, key string, hook Hook) error {
 	return nil
 }
 
+// Interrupted ends what a reconciler is doing when an API goes away, and it is called again: a cache that is asked just then for
+// a kind of that API waits for it for ever, and with it the object that is reconciled.
+func (r *Registry) Interrupted(reconciler reconcile.Reconciler) reconcile.Reconciler {
+	return reconcile.Func(func(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+		r.mutex.Lock()
+		age := r.age
+		r.mutex.Unlock()
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(age, cancel)()
+		return reconciler.Reconcile(ctx, request)
+	})
+}
+
 // SetupWithManager watches the definitions of the APIs.
 func (r *Registry) SetupWithManager(mgr ctrl.Manager) error {
 	definition := newDefinition()
@@ -117,14 +136,16 @@ func (r *Registry) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Re
 	if served == r.Served(api.key()) {
 		return r.again(ctx, request.Name, served)
 	}
+	r.set(api.key(), served)
 	if !served {
+		r.interrupt()
 		for _, object := range api.Cached {
 			if err := r.remove(ctx, object); err != nil {
+				r.set(api.key(), true) // so that the next attempt removes it
 				return ctrl.Result{}, err
 			}
 		}
 	}
-	r.set(api.key(), served)
 	r.mutex.Lock()
 	hooks := r.hooks[api.key()]
 	r.mutex.Unlock()
@@ -160,6 +181,14 @@ func (r *Registry) set(key string, served bool) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	r.served[key] = served
+}
+
+// interrupt ends the age, after it was set what is served: who reads that in the next one does not ask for what is gone.
+func (r *Registry) interrupt() {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.end()
+	r.age, r.end = context.WithCancel(context.Background())
 }
 
 func (r *Registry) definedBy(definition string) *API {
