@@ -49,7 +49,7 @@ func (r *Reconciler) verify(ctx context.Context, o *observed, last *run) *run {
 		now.Untried = map[string]string{"AUTH-6": untried}
 	}
 	logf.FromContext(ctx).V(1).Info("attacking the gates", "gates", len(targets), "traceID", mark)
-	now.Probes = r.attackAll(ctx, targets)
+	now.Probes = r.attackAll(ctx, o, targets)
 	now.at = r.Now()
 	now.critical = critical(now.Run, last)
 	if conclusive(now.Run) && len(now.gates) == len(o.gates) {
@@ -71,18 +71,31 @@ func (r *Reconciler) verify(ctx context.Context, o *observed, last *run) *run {
 
 // attackAll attacks some gates at once: where the network drops what is sent to the server's port, each takes as long as an
 // attempt may.
-func (r *Reconciler) attackAll(ctx context.Context, targets []probe.Target) []posture.Probe {
+func (r *Reconciler) attackAll(ctx context.Context, o *observed, targets []probe.Target) []posture.Probe {
 	found := make([][]posture.Probe, len(targets))
 	var group errgroup.Group
 	group.SetLimit(atOnce)
 	for i, target := range targets {
 		group.Go(func() error {
+			r.announce(ctx, o, &target)
 			found[i] = r.Attack(ctx, target)
 			return nil
 		})
 	}
 	_ = group.Wait() // nobody returns an error
 	return slices.Concat(found...)
+}
+
+// announce tells a gate of the attack where no request of it is the operator's own: the gate knows whose the others are by the
+// mark that such a request carries. A gate that cannot be told is attacked all the same, and takes it for anybody's.
+func (r *Reconciler) announce(ctx context.Context, o *observed, target *probe.Target) {
+	if target.Identity != nil || target.Keys != nil {
+		return
+	}
+	gate := gates.Gate{Address: target.Address, ServerName: target.ServerName, Roots: o.caBundle}
+	if err := r.Marks.Announce(ctx, gate, target.Mark); err != nil {
+		logf.FromContext(ctx).V(1).Info("the gate is not told of the verification", "pod", target.Pod, "error", err.Error())
+	}
 }
 
 // glance looks at the gates between two runs: it asks for their status, and tries the few attacks that are cheap. It says whether
@@ -95,7 +108,7 @@ func (r *Reconciler) glance(ctx context.Context, o *observed, last *run) (*run, 
 	if why != "" || len(now.gates) < len(o.gates) {
 		return nil, false
 	}
-	if slices.ContainsFunc(r.attackAll(ctx, targets), func(p posture.Probe) bool { return p.Outcome != posture.Held }) {
+	if slices.ContainsFunc(r.attackAll(ctx, o, targets), func(p posture.Probe) bool { return p.Outcome != posture.Held }) {
 		return nil, false
 	}
 	now.glanced = r.Now()
