@@ -16,7 +16,8 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/posture"
 )
 
-// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=clusterroles;clusterrolebindings,verbs=get;list
+// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=clusterroles,verbs=get
+// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=clusterrolebindings,verbs=list
 
 // bindingsPage bounds how many bindings are in memory at once as the API server has them.
 const bindingsPage = 500
