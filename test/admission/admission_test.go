@@ -153,6 +153,19 @@ func (w *world) canary(ctx context.Context) string {
 	return denied(w.Create(ctx, c, client.DryRunAll))
 }
 
+// try is what the API server says to an attempt to make an object. One that must be refused is tried again while it is not: of the
+// policies, which were just installed, one may be in force a moment later than that which refuses the canary.
+func (w *world) try(object client.Object, refused bool) (err error) {
+	w.t.Helper()
+	controlplane.Eventually(w.t, soon, func(ctx context.Context) error {
+		if err = w.Create(ctx, object.DeepCopyObject().(client.Object), client.DryRunAll); err == nil && refused {
+			return errors.New("it is not refused")
+		}
+		return nil
+	})
+	return err
+}
+
 // denied is what an admission policy says; "" where none refused.
 func denied(err error) string {
 	if err != nil && apierrors.IsForbidden(err) && strings.Contains(err.Error(), "ValidatingAdmissionPolicy") {

@@ -33,7 +33,7 @@ func TestIntegrationAdmissionAgreesWithTheOperator(t *testing.T) {
 				return
 			}
 			p := w.profile(test.Floor)
-			err := w.Create(t.Context(), server.DeepCopy(), client.DryRunAll)
+			err := w.try(server, test.Field != "")
 			found := profile.Only(p).Server(server)
 			switch {
 			case (len(found) > 0) != (test.Field != ""):
@@ -91,7 +91,7 @@ func TestIntegrationAdmissionOfClients(t *testing.T) {
 					StoreRef: v1alpha1.SecretStoreRef{Kind: v1alpha1.SecretStoreCluster, Name: test.store},
 				}}
 			}
-			err := w.Create(t.Context(), c.DeepCopy(), client.DryRunAll)
+			err := w.in(t).try(c, test.below)
 			found := profile.Only(p).Client(c)
 			switch {
 			case (len(found) > 0) != test.below:

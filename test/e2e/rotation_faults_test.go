@@ -214,8 +214,15 @@ func (f *fleet) certManagerStops(t *testing.T, b testbed) {
 	fading.Spec.Certificate = v1alpha1.ClientCertificate{Duration: "1h", RenewBefore: "59m"}
 	f.create(t, fading, accessPolicy(f.servers[0], fading, "echo"))
 	aging := "fading." + f.tools
-	eventually(t, "the certificate "+aging+" is issued", time.Minute, func(ctx context.Context) error {
-		return f.Get(ctx, client.ObjectKey{Namespace: f.callers, Name: aging + ".tls"}, &corev1.Secret{})
+	eventually(t, "the certificate "+aging+" is issued, and cert-manager has said so", time.Minute, func(ctx context.Context) error {
+		certificate := &cmapi.Certificate{}
+		if err := f.Get(ctx, client.ObjectKey{Namespace: f.callers, Name: aging}, certificate); err != nil {
+			return err
+		}
+		if certificate.Status.RenewalTime == nil || issuing(certificate) {
+			return fmt.Errorf("it is not: %+v", certificate.Status)
+		}
+		return nil
 	})
 	resume := b.stop(t, "cert-manager")
 	defer resume()
