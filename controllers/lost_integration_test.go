@@ -162,7 +162,8 @@ func TestIntegrationAuthorityForgotten(t *testing.T) {
 			return err
 		}
 		for _, condition := range agent.Status.Conditions {
-			if condition.Type == v1alpha1.ConditionReady && condition.Status == metav1.ConditionFalse && condition.Reason == "CertificateNotTrusted" {
+			if condition.Type == v1alpha1.ConditionReady && condition.Status == metav1.ConditionFalse &&
+				(condition.Reason == "CertificateNotTrusted" || condition.Reason == "Issuing") { // it is deleted as soon as there is an authority
 				return nil
 			}
 		}
