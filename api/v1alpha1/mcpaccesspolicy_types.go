@@ -145,7 +145,8 @@ type AccessRule struct {
 	// expression is a further condition on each call, in CEL: true or false. It knows arguments, the call's arguments as a map,
 	// and name, that of the tool or prompt or the URI of the resource: arguments.namespace == "demo" && arguments.limit <= 100.
 	// A call for which it fails, because an argument is missing for example, is not allowed by the rule; nor is one with numbers
-	// beyond 2^53, or with arguments called __proto__, constructor or prototype.
+	// beyond 2^53, with arguments called __proto__, constructor or prototype, or with names that differ from each other, or from
+	// one in the expression, only in case, hyphens and underscores.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	// +optional

@@ -18,7 +18,10 @@ const (
 )
 
 // Expression is a compiled condition on a call, in CEL. The nil Expression holds.
-type Expression struct{ program cel.Program }
+type Expression struct {
+	program cel.Program
+	names   named
+}
 
 // environment has what an expression may speak of: arguments, the JSON object of a call's arguments, and name, the name of
 // the tool or prompt or the URI of the resource. Numbers without a fraction are int, others double; CEL compares them as
@@ -55,14 +58,17 @@ func NewExpression(text string) (*Expression, error) {
 	if err != nil {
 		return nil, errors.New("cannot be made into a program: " + strings.Join(strings.Fields(err.Error()), " "))
 	}
-	return &Expression{program: program}, nil
+	return &Expression{program: program, names: namesIn(ast.NativeRep().Expr())}, nil
 }
 
 // Holds says whether the expression is true for a call. An evaluation that fails, for a member that is missing for example,
-// or that costs too much, is false.
+// or that costs too much, is false, and so it is for arguments with a name that only reads like one that the expression has.
 func (e *Expression) Holds(name string, arguments map[string]any) bool {
 	if e == nil {
 		return true
+	}
+	if e.names.misspelt(arguments, 1) {
+		return false
 	}
 	value, _, err := e.program.Eval(map[string]any{"name": name, "arguments": arguments})
 	if err != nil {

@@ -69,6 +69,11 @@ func TestExpressions(t *testing.T) {
 		{"slow", long, "", ReasonExpression},
 		{"once", `,"arguments":{"path":"/pub/a"}`, "p/3", ""},
 		{"once", `,"arguments":{"path":"/pub/../etc"}`, "", ReasonExpression},
+		{"once", `,"arguments":{"path":"/pub/a","Path":"/etc/shadow"}`, "", ReasonArguments},
+		{"once", `,"arguments":{"PATH":"/etc/shadow","p\u0061th":"/pub/a"}`, "", ReasonArguments},
+		{"once", `,"arguments":{"path":"/pub/a","to":{"k":1,"\u212a":2}}`, "", ReasonArguments},
+		{"get", `,"arguments":{"Admin":true}`, "", ReasonExpression},
+		{"gem", `,"arguments":{"Admin":true}`, "", ReasonExpression},
 		{"other", `,"arguments":{"__proto__":1}`, "", ReasonTool},
 	} {
 		if got := g.Decide(calls(t, tc.tool, tc.arguments), now, nil); got.Rule != tc.rule || got.Reason != tc.reason || got.Allowed != (tc.reason == "") {

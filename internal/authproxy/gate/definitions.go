@@ -32,7 +32,7 @@ var (
 	errQuarantined = &message.Error{Status: http.StatusForbidden, Code: codeDenied, Reason: "quarantined",
 		Message: "What this names is not what was approved for this server, so nobody may use it. Its owner finds it in the MCPServer's status.tools, and approves it in spec.tools.pins."}
 	errSchema = &message.Error{Status: http.StatusBadRequest, Code: message.CodeInvalidParams, Reason: "schema",
-		Message: "The arguments are not what the tool's input schema says, or have numbers beyond 2^53 or a member called __proto__, constructor or prototype."}
+		Message: "The arguments are not what the tool's input schema says, or have numbers beyond 2^53, a member called __proto__, constructor or prototype, or a name that differs from another only in case or punctuation."}
 	errNotListed = &message.Error{Status: http.StatusServiceUnavailable, Code: codeUnavailable, Reason: "not-listed",
 		Message: "The gate does not know yet what the server offers. Try again soon."}
 )

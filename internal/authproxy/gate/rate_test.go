@@ -83,7 +83,8 @@ func TestRuleRate(t *testing.T) {
 		reason          string
 	}{
 		{"slow", `{"n":2}`, 200, ""}, {"slow", `{"n":3}`, 403, "expression"}, {"slow", `{"n":"2"}`, 403, "expression"}, {"slow", `{}`, 403, "expression"},
-		{"slow", `{"n":2,"__proto__":{}}`, 403, "arguments"}, {"slow", `{"n":-9007199254740993}`, 403, "arguments"}, {"Exec", `{}`, 403, "forbidden"},
+		{"slow", `{"n":2,"__proto__":{}}`, 403, "arguments"}, {"slow", `{"n":-9007199254740993}`, 403, "arguments"},
+		{"slow", `{"n":2,"N":9}`, 403, "arguments"}, {"slow", `{"N":9,"n":2}`, 403, "arguments"}, {"Exec", `{}`, 403, "forbidden"},
 	} {
 		before := len(upstream.seen())
 		status, _, body := call(tc.name, tc.arguments)

@@ -85,7 +85,7 @@ func denied(d decision.Decision) *message.Error {
 	case decision.ReasonExpression:
 		e.Message = "No MCPAccessPolicy allows this client this call with these arguments. Ask the server's owner for a rule that allows it."
 	case decision.ReasonArguments:
-		e.Message = "The arguments cannot be judged: numbers must be within 2^53, and no member may be called __proto__, constructor or prototype."
+		e.Message = "The arguments cannot be judged: numbers must be within 2^53, no member may be called __proto__, constructor or prototype, and no two names may differ only in case or punctuation."
 	case decision.ReasonRate:
 		e.Status, e.Code = http.StatusTooManyRequests, codeRate
 		e.Message = "The rule that allows this client this call allows it less often. Try again after the time that Retry-After says."

@@ -16,8 +16,8 @@ const maxInteger = 1 << 53
 
 // Arguments reads the arguments of a call that passed Read as values: objects, arrays, strings, booleans, nil, int64 for
 // numbers that are integers, else float64. It is not ok where programs could read them differently: a number beyond 2^53 or
-// written so that its value is not exact to all, or a name that is special to programs in JavaScript. Without arguments
-// there are none.
+// written so that its value is not exact to all, a name that is special to programs in JavaScript, or two names in one object that a
+// program could take for one: Go's encoding/json takes "PATH" for "path", and the last of both. Without arguments there are none.
 func Arguments(raw []byte) (values map[string]any, ok bool) {
 	if len(raw) == 0 {
 		return map[string]any{}, true
@@ -49,7 +49,7 @@ func Plain(raw []byte) bool {
 func walk(s *strictjson.Scanner) {
 	switch s.Kind() {
 	case '{':
-		for s.Enter('{', nil); s.Member(); {
+		for s.Enter('{', strictjson.Alike); s.Member(); {
 			if special(string(s.Name())) {
 				s.Fail(strictjson.ErrVariant)
 			}
@@ -72,7 +72,7 @@ func read(s *strictjson.Scanner) any {
 	switch s.Kind() {
 	case '{':
 		values := map[string]any{}
-		for s.Enter('{', nil); s.Member(); {
+		for s.Enter('{', strictjson.Alike); s.Member(); {
 			name := string(s.Name())
 			if special(name) {
 				s.Fail(strictjson.ErrVariant)

@@ -272,6 +272,9 @@ func (c *check) object(n *node, s *strictjson.Scanner) bool {
 		if p.required {
 			required++
 		}
+		if !known && n.folded != nil && n.folded[strictjson.Fold(string(name))] {
+			return false
+		}
 		if n.names != nil {
 			quoted, err := json.Marshal(string(name))
 			if err != nil || !c.again(n.names, quoted) {

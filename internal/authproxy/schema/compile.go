@@ -4,7 +4,8 @@
 // size of a schema and the cost of a verdict are bounded. What cannot be compiled is refused, so that no arguments can be
 // judged by it: a reference that leaves the schema, a keyword whose value is not what JSON Schema says. A few keywords are
 // left to the server, and named: patterns that no regular expression in linear time can match (look-around, back references),
-// unevaluatedProperties and unevaluatedItems. Formats and contents are annotations, as JSON Schema has it.
+// unevaluatedProperties and unevaluatedItems. Formats and contents are annotations, as JSON Schema has it. Beyond JSON Schema, a
+// member is refused whose name only reads like a property's: a lenient server would take it for that, and nobody has judged it.
 package schema
 
 import (
@@ -18,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/bartizan-dev/bartizan/internal/authproxy/strictjson"
 	"github.com/bartizan-dev/bartizan/internal/inventory"
 )
 
@@ -260,8 +262,9 @@ func (c *compiler) objects(n *node, keyword, below string, value any) {
 
 func (n *node) property(name string) property {
 	if n.properties == nil {
-		n.properties = map[string]property{}
+		n.properties, n.folded = map[string]property{}, map[string]bool{}
 	}
+	n.folded[strictjson.Fold(name)] = true
 	return n.properties[name]
 }
 
@@ -364,6 +367,9 @@ func (c *compiler) types(value any) (k kinds) {
 	names := []string{one}
 	if !is {
 		names = c.strings(value)
+	}
+	if len(names) == 0 {
+		c.fail(ErrSchema)
 	}
 	for _, name := range names {
 		kind, known := kindNames[name]

@@ -40,6 +40,7 @@ type node struct {
 	unique                   bool
 
 	properties           map[string]property
+	folded               map[string]bool // the names of properties, as strictjson.Fold reads them
 	required             int
 	patterns             []patterned
 	additional, names    *node

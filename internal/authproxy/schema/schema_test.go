@@ -86,6 +86,27 @@ var known = map[string]string{
 	"draft7 ref overrides any sibling keywords": "what stands beside a reference counts, as in later drafts",
 }
 
+// TestNamesThatReadAlike: a member that a lenient server takes for a property, past that property's schema, is refused.
+func TestNamesThatReadAlike(t *testing.T) {
+	s, err := Compile([]byte(`{"properties":{"path":{"pattern":"^/pub/"},"file_mode":true,"to":{"required":["Cc"]}},"patternProperties":{"^x-":true}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, valid := range map[string]bool{
+		`{"path":"/pub/a","paths":1,"x-path":1,"other":{"Path":1}}`: true,
+		`{"path":"/pub/a","Path":"/etc"}`:                           false,
+		`{"PATH":"/etc"}`:                                           false,
+		`{"p_ath":"/etc"}`:                                          false,
+		`{"fileMode":1}`:                                            false,
+		`{"to":{"Cc":1,"cc":2}}`:                                    false,
+		`{"to":{"Cc":1,"bcc":2}}`:                                   true,
+	} {
+		if got := s.Check([]byte(text)) == nil; got != valid {
+			t.Errorf("%s: %v", text, got)
+		}
+	}
+}
+
 func TestCompileRefuses(t *testing.T) {
 	deep := strings.Repeat(`{"not":`, 3000) + `true` + strings.Repeat(`}`, 3000)
 	var many strings.Builder
@@ -109,6 +130,7 @@ func TestCompileRefuses(t *testing.T) {
 		"a schema that is itself, by two":  {`{"allOf":[{"$ref":"#/$defs/a"}],"$defs":{"a":{"anyOf":[{"$ref":"#"}]}}}`, ErrRecursion},
 		"a schema that is itself, negated": {`{"not":{"$ref":"#"}}`, ErrRecursion},
 		"an unknown type":                  {`{"type":"file"}`, ErrSchema},
+		"no type at all":                   {`{"type":[]}`, ErrSchema},
 		"a type that is a number":          {`{"type":1}`, ErrSchema},
 		"required of numbers":              {`{"required":[1]}`, ErrSchema},
 		"a length that is negative":        {`{"minLength":-1}`, ErrSchema},
