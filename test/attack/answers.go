@@ -71,7 +71,7 @@ func (w *world) listen(ctx context.Context, start start, answers []corpus.Answer
 			break
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("a good answer: %d, %w", status, err)
+			return notGood("answer", status, err)
 		}
 	}
 	for i := range answers {

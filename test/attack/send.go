@@ -47,7 +47,7 @@ func (w *world) attack(ctx context.Context, start start, requests []corpus.Reque
 				return nil
 			}
 			if time.Now().After(deadline) {
-				return fmt.Errorf("a good request: %d, %w", answer.status, err)
+				return notGood("request", answer.status, err)
 			}
 		}
 	}
@@ -160,4 +160,12 @@ func (w *world) send(t *target, certificate tls.Certificate, request *corpus.Req
 	}
 	read, _ := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	return answer{response.StatusCode, response.Header, string(read)}, nil
+}
+
+// notGood says why what is good did not pass: an error of the connection, or else the status.
+func notGood(what string, status int, err error) error {
+	if err != nil {
+		return fmt.Errorf("a good %s: %w", what, err)
+	}
+	return fmt.Errorf("a good %s: status %d", what, status)
 }
