@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/selection"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -28,6 +29,7 @@ func CacheOptions(operatorNamespace string, watchNamespaces []string) cache.Opti
 	}
 	everything := cache.ByObject{Label: labels.Everything()}
 	ours, services := everything, everything
+	pods := cache.ByObject{Label: labelled(v1alpha1.LabelServer)}
 	if len(watchNamespaces) > 0 {
 		options.DefaultNamespaces = map[string]cache.Config{operatorNamespace: {}}
 		ours.Namespaces, services.Namespaces = map[string]cache.Config{}, map[string]cache.Config{}
@@ -55,11 +57,22 @@ func CacheOptions(operatorNamespace string, watchNamespaces []string) cache.Opti
 		&v1alpha1.MCPClient{}:          ours,
 		&v1alpha1.MCPAccessPolicy{}:    ours,
 		&networkingv1.NetworkPolicy{}:  everything,
-		&corev1.Service{}:              services,
-		&discoveryv1.EndpointSlice{}:   endpoints,
-		definitions:                    {Label: labels.Everything(), Transform: nameOnly},
+		// Whatever the Services lead to, whoever made it.
+		&corev1.Pod{}:                pods,
+		&corev1.Service{}:            services,
+		&discoveryv1.EndpointSlice{}: endpoints,
+		definitions:                  {Label: labels.Everything(), Transform: nameOnly},
 	}
 	return options
+}
+
+// labelled selects what has a label, whatever its value.
+func labelled(key string) labels.Selector {
+	has, err := labels.NewRequirement(key, selection.Exists, nil)
+	if err != nil {
+		panic("no label: " + err.Error())
+	}
+	return labels.NewSelector().Add(*has)
 }
 
 var definitionKind = schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"}

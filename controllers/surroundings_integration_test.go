@@ -56,6 +56,42 @@ func TestIntegrationWhatOpensThePodsIsTold(t *testing.T) {
 	}
 }
 
+// TestIntegrationStranger: a pod that somebody labels as one of a server's gets its callers. It is named, whatever else it has or has
+// not; the server and its gates are as ready as before.
+func TestIntegrationStranger(t *testing.T) {
+	w := newWorld(t)
+	w.everybody()
+	w.run(w.watchesItself)
+	server := w.server("weather")
+	server.Spec.Classification = &v1alpha1.Classification{Level: "Internal", Owner: "team-a", Categories: []string{"Weather"}}
+	w.create(server)
+	w.ready("weather")
+	w.failing("weather")
+	stranger := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "stranger", Labels: map[string]string{"bartizan.dev/server": "weather"}},
+		Spec:       *w.pod("weather").Spec.DeepCopy(),
+	}
+	stranger.Spec.InitContainers = nil
+	w.create(stranger)
+	stranger.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+	stranger.Status.PodIP, stranger.Status.PodIPs = "10.9.0.7", []corev1.PodIP{{IP: "10.9.0.7"}}
+	if err := w.Status().Update(t.Context(), stranger); err != nil {
+		t.Fatal(err)
+	}
+	w.says("weather", "LEAST-8", "Pod stranger has no gate")
+	w.failing("weather", "LEAST-8")
+	asked := w.gates.asked.Load()
+	update(w, server, func(s *v1alpha1.MCPServer) { s.Spec.Limits = &v1alpha1.Limits{Depth: 16} })
+	w.ready("weather")
+	if w.gates.asked.Load() == asked {
+		t.Error("no gate was asked")
+	}
+	if err := w.Delete(t.Context(), stranger, client.GracePeriodSeconds(0)); err != nil {
+		t.Fatal(err)
+	}
+	w.failing("weather")
+}
+
 func TestIntegrationOptionalAPIsMayComeLater(t *testing.T) {
 	for _, test := range []struct{ group, condition, reason string }{
 		{controlplane.CertManager, v1alpha1.ConditionCertificatesReady, "CertManagerMissing"},

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/internal/declared"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 )
 
@@ -98,7 +99,7 @@ func (f *forwarder) pod(ctx context.Context) (*corev1.Pod, error) {
 	for i := range pods.Items {
 		pod := &pods.Items[i]
 		for _, condition := range pod.Status.Conditions {
-			if condition.Type == corev1.PodReady && condition.Status == corev1.ConditionTrue && pod.DeletionTimestamp == nil {
+			if condition.Type == corev1.PodReady && condition.Status == corev1.ConditionTrue && pod.DeletionTimestamp == nil && declared.HasGate(pod) {
 				return pod, nil
 			}
 		}

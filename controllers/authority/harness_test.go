@@ -89,7 +89,9 @@ func newWorld(t testing.TB, config *rest.Config) *world {
 	}}))
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.tools, Name: "github-1", Labels: manifests.Labels("github")},
-		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "server", Image: "registry.example/mcp"}}},
+		Spec: corev1.PodSpec{
+			InitContainers: []corev1.Container{{Name: manifests.GateContainer, Image: "registry.example/gate"}},
+			Containers:     []corev1.Container{{Name: "server", Image: "registry.example/mcp"}}},
 	}
 	w.must(c.Create(t.Context(), pod))
 	pod.Status.PodIP, pod.Status.PodIPs = "10.1.1.1", []corev1.PodIP{{IP: "10.1.1.1"}}

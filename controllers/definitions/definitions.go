@@ -17,6 +17,7 @@ import (
 	"github.com/bartizan-dev/bartizan/controllers/internal/apply"
 	"github.com/bartizan-dev/bartizan/controllers/internal/gates"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
+	"github.com/bartizan-dev/bartizan/internal/declared"
 	"github.com/bartizan-dev/bartizan/internal/gatestatus"
 	"github.com/bartizan-dev/bartizan/internal/inventory"
 )
@@ -136,7 +137,7 @@ func (r *Reconciler) gather(ctx context.Context, server *v1alpha1.MCPServer) (*o
 	for i := range pods.Items {
 		pod := &pods.Items[i]
 		since, ready := readySince(pod)
-		if !ready {
+		if !ready || !declared.HasGate(pod) {
 			continue
 		}
 		o.young = o.young || o.now.Sub(since) < young

@@ -29,7 +29,9 @@ func (w *world) pod(namespace, server, name, address string, ready corev1.Condit
 	labels[apply.ManagedByLabel] = apply.ManagedBy
 	p := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: labels},
-		Spec:       corev1.PodSpec{NodeName: "node", Containers: []corev1.Container{{Name: "server", Image: "registry.example/mcp"}}},
+		Spec: corev1.PodSpec{NodeName: "node",
+			InitContainers: []corev1.Container{{Name: manifests.GateContainer, Image: "registry.example/gate"}},
+			Containers:     []corev1.Container{{Name: "server", Image: "registry.example/mcp"}}},
 	}
 	w.create(p)
 	p.Status = corev1.PodStatus{
@@ -115,6 +117,12 @@ func TestIntegrationWhoAcknowledges(t *testing.T) {
 			w.pod(tools, "github", "broken", "192.0.2.2", corev1.ConditionFalse)
 			delete(w.answers, "192.0.2.2")
 			w.now = w.now.Add(3 * time.Minute)
+		}, ""},
+		{"a pod has the server's label and no gate", func(w *world, tools string) {
+			w.create(&corev1.Pod{
+				ObjectMeta: metav1.ObjectMeta{Namespace: tools, Name: "stranger", Labels: manifests.Labels("github")},
+				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "server", Image: "registry.example/mcp"}}},
+			})
 		}, ""},
 		{"a pod that has ended", func(w *world, tools string) {
 			w.pod(tools, "github", "ended", "192.0.2.2", corev1.ConditionFalse)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,8 +25,8 @@ type distribution struct {
 	generation string
 	// ready is the number of ready pods, acknowledged how many of their gates run the generation.
 	ready, acknowledged int
-	// unreadable is the number of gates that did not answer.
-	unreadable int
+	// silent are the pods whose gates did not answer, in order.
+	silent []string
 	// problem is what a gate says about a configuration that it refuses.
 	problem string
 	// listeners are sockets of the pods that are open to more than the pod itself.
@@ -73,10 +74,10 @@ func (r *Reconciler) distribute(ctx context.Context, o *observed, generation str
 	}
 	err := each.Wait()
 	seen := map[string]bool{}
-	for _, answer := range answers {
+	for i, answer := range answers {
 		switch {
 		case answer.Err != nil:
-			d.unreadable++
+			d.silent = append(d.silent, ready[i].Name)
 		case answer.Status.Generation == generation:
 			d.acknowledged++
 		case answer.Status.ConfigError != "":
@@ -92,6 +93,7 @@ func (r *Reconciler) distribute(ctx context.Context, o *observed, generation str
 			}
 		}
 	}
+	slices.Sort(d.silent)
 	return d, err
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/bartizan-dev/bartizan/controllers/internal/floor"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
 	"github.com/bartizan-dev/bartizan/internal/clientid"
+	"github.com/bartizan-dev/bartizan/internal/declared"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 	"github.com/bartizan-dev/bartizan/internal/profile"
 )
@@ -267,7 +268,7 @@ func (r *Reconciler) gatherWorkload(ctx context.Context, o *observed) error {
 	if err := r.Client.List(ctx, pods, client.InNamespace(namespace), client.MatchingLabels(manifests.Selector(name))); err != nil {
 		return err
 	}
-	o.pods = pods.Items
+	o.pods = slices.DeleteFunc(pods.Items, func(pod corev1.Pod) bool { return !declared.HasGate(&pod) })
 	if access := o.server.Spec.KubernetesAccess; access != nil && access.ServiceAccountName != "" {
 		if o.account, err = get(ctx, r.Live, namespace, access.ServiceAccountName, &corev1.ServiceAccount{}); err != nil {
 			return err

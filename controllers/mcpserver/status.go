@@ -324,8 +324,8 @@ func configuration(o *observed, d distribution) finding {
 		return yes(reasonAcknowledged, "every ready gate runs the newest configuration")
 	case d.problem != "":
 		return no(reasonConfigurationRefused, "a gate refuses the newest configuration and goes on with the one before: "+d.problem)
-	case d.acknowledged+d.unreadable == d.ready:
-		return no(reasonGatesUnreadable, fmt.Sprintf("%d of %d ready gates do not answer at their status port; a network policy of another namespace or an expired certificate may be why", d.unreadable, d.ready))
+	case d.acknowledged+len(d.silent) == d.ready:
+		return no(reasonGatesUnreadable, fmt.Sprintf("%d of %d ready gates do not answer at their status port, Pod %s first; a network policy of another namespace or an expired certificate may be why", len(d.silent), d.ready, d.silent[0]))
 	default:
 		return no(reasonDistributing, fmt.Sprintf("%d of %d ready gates run the newest configuration", d.acknowledged, d.ready))
 	}

@@ -162,8 +162,10 @@ func TestSummarize(t *testing.T) {
 			change: func(_ *observed, _ *plan, _ *applied, d *distribution) {
 				d.acknowledged, d.problem = 1, "limits.depth: not positive"
 			}},
-		{name: "a gate does not answer", condition: "ConfigurationInForce", reason: "GatesUnreadable", says: "1 of 2",
-			change: func(_ *observed, _ *plan, _ *applied, d *distribution) { d.acknowledged, d.unreadable = 1, 1 }},
+		{name: "a gate does not answer", condition: "ConfigurationInForce", reason: "GatesUnreadable", says: "1 of 2 ready gates do not answer at their status port, Pod weather-1",
+			change: func(_ *observed, _ *plan, _ *applied, d *distribution) {
+				d.acknowledged, d.silent = 1, []string{"weather-1"}
+			}},
 		{name: "an open listener", condition: "Isolated", reason: "ServerListensOnAllAddresses", says: "0.0.0.0:8080", ready: true,
 			change: func(_ *observed, _ *plan, _ *applied, d *distribution) { d.listeners = []string{"0.0.0.0:8080"} }},
 		{name: "refused", condition: "Stalled", reason: "ImageNotPinned", says: "spec.image",

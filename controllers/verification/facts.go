@@ -216,6 +216,9 @@ func (o *observed) detours() []string {
 		say := func(format string, args ...any) {
 			found = append(found, fmt.Sprintf("Pod %s "+format, append([]any{o.pods[i].Name}, args...)...))
 		}
+		if !declared.HasGate(&o.pods[i]) {
+			say("has no gate, and its label %s has the Service send it callers", v1alpha1.LabelServer)
+		}
 		if spec.HostNetwork || spec.HostPID || spec.HostIPC {
 			say("shares a namespace of its host")
 		}
@@ -240,11 +243,11 @@ func (o *observed) detours() []string {
 	return slices.Compact(found)
 }
 
-// distinct are the different values of something of the pods.
+// distinct are the different values of something of the pods; empty ones are none.
 func (o *observed) distinct(of func(*corev1.Pod) string) []string {
 	var all []string
 	for i := range o.pods {
-		if value := of(&o.pods[i]); o.pods[i].DeletionTimestamp == nil && !slices.Contains(all, value) {
+		if value := of(&o.pods[i]); value != "" && o.pods[i].DeletionTimestamp == nil && !slices.Contains(all, value) {
 			all = append(all, value)
 		}
 	}

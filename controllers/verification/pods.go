@@ -11,6 +11,7 @@ import (
 	psapolicy "k8s.io/pod-security-admission/policy"
 
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
+	"github.com/bartizan-dev/bartizan/internal/declared"
 	"github.com/bartizan-dev/bartizan/internal/posture"
 )
 
@@ -25,7 +26,12 @@ var restricted = func() psapolicy.Evaluator {
 
 // podFacts are what the pods show.
 func (o *observed) podFacts(s *posture.Snapshot, settings Settings) {
-	gates := o.distinct(func(p *corev1.Pod) string { return image(p, manifests.GateContainer) })
+	gates := o.distinct(func(p *corev1.Pod) string {
+		if !declared.HasGate(p) {
+			return "" // see [observed.detours]
+		}
+		return image(p, manifests.GateContainer)
+	})
 	s.Gate = posture.See(posture.Gate{Want: settings.GateImage, Running: gates}, "pods", o.now)
 	servers := o.distinct(func(p *corev1.Pod) string { return image(p, manifests.ServerContainer) })
 	s.Image = posture.See(posture.Image{Spec: o.server.Spec.Image, Running: servers, Reported: o.reported()}, "MCPServer spec.image, pods", o.now)

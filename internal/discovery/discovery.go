@@ -159,9 +159,11 @@ func Find(in Input) []Finding {
 	return all
 }
 
+// managed says whether a workload is an MCPServer's. The label alone is anybody's to write.
 func (in *Input) managed(w *Workload) bool {
 	name := w.Labels[v1alpha1.LabelServer]
-	return name != "" && in.Servers[w.Namespace+"/"+name]
+	return name != "" && in.Servers[w.Namespace+"/"+name] &&
+		slices.ContainsFunc(w.Containers, func(c Container) bool { return c.Name == v1alpha1.GateContainer })
 }
 
 // leading are the Services that lead to a workload.

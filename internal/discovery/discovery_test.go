@@ -126,6 +126,10 @@ func TestManaged(t *testing.T) {
 		t.Errorf("the MCPServer of another namespace hides it: %+v", got)
 	}
 	in.Servers["tools/files"] = true
+	if got := discovery.Find(in); len(got) != 1 {
+		t.Errorf("the label hides what has no gate: %+v", got)
+	}
+	in.Workloads[0].Containers = append(in.Workloads[0].Containers, discovery.Container{Name: v1alpha1.GateContainer})
 	if got := discovery.Find(in); len(got) != 0 {
 		t.Errorf("%+v", got)
 	}

@@ -259,7 +259,7 @@ func (c *cluster) outdated(t *testing.T, server *v1alpha1.MCPServer) *corev1.Pod
 func (c *cluster) impostor(server *v1alpha1.MCPServer) *corev1.Pod {
 	pod := c.podSpec(server.Namespace, "impostor")
 	pod.GenerateName, pod.Name = "", "impostor"
-	pod.Labels = map[string]string{"bartizan.dev/server": server.Name, "app.kubernetes.io/managed-by": "bartizan"}
+	pod.Labels = map[string]string{"bartizan.dev/server": server.Name}
 	container := pod.Spec.Containers[0]
 	container.Image, container.Command = c.images["e2e-server"], nil
 	container.Resources.Limits = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1"), corev1.ResourceMemory: resource.MustParse("64Mi")}

@@ -114,6 +114,10 @@ func (c *cluster) sabotageAround(t *testing.T, table *sabotageTable) {
 			p.Spec.InitContainers[0].Image = c.images["authproxy-next"]
 		}), []string{"UPD-4"}},
 		{"a pod with the server's labels, and plain HTTP where its gate should be", c.impostor(server), []string{"ENC-2", "TEST-2", "UPD-4"}},
+		{"a pod with the server's label, and no gate", stray("gateless", func(p *corev1.Pod) {
+			p.Labels = pods.MatchLabels
+			p.Spec.InitContainers = nil
+		}), []string{"LEAST-8"}},
 		{"a gate that goes on with an old configuration, and so with a key that was retired", c.outdated(t, server), []string{"AUTH-5"}},
 	} {
 		t.Run(sabotage.by, func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/controllers/internal/fresh"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
+	"github.com/bartizan-dev/bartizan/internal/declared"
 )
 
 // Server is a server whose gates are asked.
@@ -66,7 +67,7 @@ func (e *Ear) Hear(ctx context.Context, live client.Reader, reader Reader, serve
 		}
 		for i := range pods {
 			pod := &pods[i]
-			if Counts(pod, true, now) {
+			if declared.HasGate(pod) && Counts(pod, true, now) {
 				voices = append(voices, Voice{Pod: pod})
 				asked = append(asked, Gate{Address: pod.Status.PodIP, ServerName: manifests.ServerName(s.MCPServer), Roots: s.Bundle})
 			}

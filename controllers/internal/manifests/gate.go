@@ -16,7 +16,7 @@ import (
 // The names of the containers of a pod.
 const (
 	ServerContainer = "server"
-	GateContainer   = "gate"
+	GateContainer   = v1alpha1.GateContainer
 )
 
 // gateUser is the user and group of the gate; its image has no other.
