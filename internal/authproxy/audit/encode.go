@@ -3,6 +3,7 @@ package audit
 import (
 	"encoding/hex"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -122,6 +123,9 @@ func appendTime(b []byte, t time.Time) []byte {
 // appendText appends a JSON string of printable ASCII with at most about most bytes between the quotes.
 func appendText(b []byte, s string, most int) []byte {
 	b = append(b, '"')
+	if len(s) <= most-12 && isPlain(s) {
+		return append(append(b, s...), '"')
+	}
 	start := len(b)
 	for i := 0; i < len(s); {
 		if len(b)-start > most-12 && len(b)-start+12*(len(s)-i) > most {
@@ -145,6 +149,23 @@ func appendText(b []byte, s string, most int) []byte {
 		}
 	}
 	return append(b, '"')
+}
+
+// plain are the bytes that stand for themselves in a string.
+var plain = func() (plain [256]bool) {
+	for c := ' '; c < 0x7f; c++ {
+		plain[c] = !strings.ContainsRune(`"\<>&`, c)
+	}
+	return plain
+}()
+
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if !plain[s[i]] {
+			return false
+		}
+	}
+	return true
 }
 
 // AppendASCII appends JSON with what is not printable ASCII escaped; in JSON such bytes are in strings only.

@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,29 +15,32 @@ import (
 // ErrClosed is returned for a record that came after Close.
 var ErrClosed = errors.New("the audit log is closed")
 
-const (
-	// ringSize is how many records may wait; more callers block until there is room.
-	ringSize = 1024
-	// batch bounds what is written at once, in bytes.
-	batch = 64 << 10
-)
+// batch bounds what is written at once, in bytes.
+const batch = 64 << 10
 
-// Log writes records. One goroutine writes; callers wait until their record is written, and share a write when several
-// wait. A sink that stalls blocks every caller: nothing is answered that is not in the log, but for the requests that a
-// KindRepeated line counts.
+// Log writes records. Callers wait until their record is written; the one that comes first writes for all that wait, and
+// who came meanwhile goes on. A sink that stalls blocks every caller: nothing is answered that is not in the log, but for the
+// requests that a KindRepeated line counts.
 type Log struct {
 	options Options
-	ring    chan *entry
 	closing chan struct{}
 	closed  chan struct{}
 	floods  floods
-	chain   chain
 	lines   [5]atomic.Uint64
 	failed  atomic.Uint64
 	// writing is when the write began that is under way, in Unix nanoseconds; 0 when none is.
 	writing atomic.Int64
+	// chain and taken, the entries of a write, are the writer's.
+	chain chain
+	taken []*entry
 
-	mu    sync.Mutex // guards what follows, the last line that was written
+	mu sync.Mutex // guards what follows
+	// waiting are the entries that no write has taken; busy says that there is a writer, and idle that there no longer is.
+	waiting []*entry
+	busy    bool
+	idle    sync.Cond
+	ended   bool
+	// begun, seq and hash are the last line that was written.
 	begun bool
 	seq   uint64
 	hash  [32]byte
@@ -53,21 +58,24 @@ type Options struct {
 	Now func() time.Time
 }
 
-// entry is a line that waits to be written.
+// entry is a line that waits to be written. Its caller is told errWriter when it is to write, and then what became of the line.
 type entry struct {
-	kind    Kind
-	line    []byte
-	written chan error
+	kind Kind
+	line []byte
+	told chan error
 }
 
-var entries = sync.Pool{New: func() any { return &entry{written: make(chan error, 1)} }}
+var errWriter = errors.New("this caller writes")
+
+var entries = sync.Pool{New: func() any { return &entry{told: make(chan error, 1)} }}
 
 // NewLog returns a running Log. Begin is to be called before it is used.
 func NewLog(options Options) *Log {
 	if options.Now == nil {
 		options.Now = time.Now
 	}
-	l := &Log{options: options, ring: make(chan *entry, ringSize), closing: make(chan struct{}), closed: make(chan struct{})}
+	l := &Log{options: options, closing: make(chan struct{}), closed: make(chan struct{})}
+	l.idle.L = &l.mu
 	l.floods.by = map[flood]*tally{}
 	go l.run()
 	return l
@@ -93,24 +101,48 @@ func (l *Log) write(r *Record) error {
 	r.Server, r.Boot = l.options.Server, l.options.Boot
 	e := entries.Get().(*entry)
 	e.kind, e.line = r.Kind, r.append(e.line[:0])
-	select {
-	case l.ring <- e:
-	case <-l.closing:
+	l.mu.Lock()
+	if l.ended {
+		l.mu.Unlock()
 		return ErrClosed
 	}
-	var err error
-	select {
-	case err = <-e.written:
-	case <-l.closed:
-		// The last records may have been written between the two.
-		select {
-		case err = <-e.written:
-		default:
-			return ErrClosed
-		}
+	l.waiting = append(l.waiting, e)
+	first := !l.busy
+	l.busy = true
+	l.mu.Unlock()
+	if first {
+		// Whoever is about to come shares this write. Nobody is waited for: when nothing else can run, this goes on at once.
+		runtime.Gosched()
+		l.lead()
+	}
+	err := <-e.told
+	if err == errWriter {
+		l.lead()
+		err = <-e.told
 	}
 	entries.Put(e)
 	return err
+}
+
+// lead writes what waits, as far as it is one write, and makes the first of those that are left the writer.
+func (l *Log) lead() {
+	l.mu.Lock()
+	n := 0
+	for size := 0; n < len(l.waiting) && size < batch; n++ {
+		size += len(l.waiting[n].line)
+	}
+	l.taken = append(l.taken[:0], l.waiting[:n]...)
+	l.waiting = slices.Delete(l.waiting, 0, n)
+	l.mu.Unlock()
+	l.flush(l.taken)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.waiting) > 0 {
+		l.waiting[0].told <- errWriter
+		return
+	}
+	l.busy = false
+	l.idle.Broadcast()
 }
 
 // Head is the last line that was written; false without one.
@@ -158,6 +190,7 @@ func (l *Log) Close() {
 	<-l.closed
 }
 
+// run writes what is due by time, and what is left at the end.
 func (l *Log) run() {
 	defer close(l.closed)
 	remembered := Head{}
@@ -171,49 +204,35 @@ func (l *Log) run() {
 	defer tick.Stop()
 	for {
 		select {
-		case first := <-l.ring:
-			l.flush(first)
 		case <-tick.C:
-			l.repeated(l.floods.over(l.options.Now(), false))
+			for _, r := range l.floods.over(l.options.Now(), false) {
+				_ = l.write(&r)
+			}
 			remember()
 		case <-l.closing:
-			for {
-				select {
-				case first := <-l.ring:
-					l.flush(first)
-					continue
-				default:
-				}
-				l.repeated(l.floods.over(l.options.Now(), true))
-				remember()
-				return
+			l.mu.Lock()
+			l.ended = true
+			for l.busy {
+				l.idle.Wait()
 			}
+			l.mu.Unlock()
+			// From here on nobody else writes.
+			for _, r := range l.floods.over(l.options.Now(), true) {
+				r.Server, r.Boot = l.options.Server, l.options.Boot
+				l.flush([]*entry{{kind: r.Kind, line: r.append(nil), told: make(chan error, 1)}})
+			}
+			remember()
+			return
 		}
 	}
 }
 
-// repeated writes lines for requests that were counted.
-func (l *Log) repeated(records []Record) {
-	for i := range records {
-		r := &records[i]
-		r.Server, r.Boot = l.options.Server, l.options.Boot
-		l.flush(&entry{kind: KindRepeated, line: r.append(nil), written: make(chan error, 1)})
-	}
-}
-
-// flush writes an entry and those that wait behind it.
-func (l *Log) flush(first *entry) {
+// flush writes entries.
+func (l *Log) flush(entries []*entry) {
 	c := &l.chain
 	c.begin(l)
-	c.add(first)
-collect:
-	for len(c.text) < batch {
-		select {
-		case next := <-l.ring:
-			c.add(next)
-		default:
-			break collect
-		}
+	for _, e := range entries {
+		c.add(e)
 	}
 	l.writing.Store(time.Now().UnixNano())
 	n, err := l.options.Sink.Write(c.text)
@@ -318,9 +337,9 @@ func (c *chain) end(l *Log, n int, err error) {
 			continue
 		}
 		if i < whole {
-			e.written <- nil
+			e.told <- nil
 		} else {
-			e.written <- err
+			e.told <- err
 		}
 		c.lines[i].entry = nil
 	}
