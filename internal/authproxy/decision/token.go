@@ -13,7 +13,7 @@ import (
 // belongs to the Table that made it.
 type Match struct {
 	table  *Table
-	rules  []uint16
+	rules  []uint32
 	scopes scopes
 	// key is all of it, for the memory.
 	key string
@@ -37,8 +37,8 @@ func (t *Table) Match(token policy.Token, has []string) *Match {
 	var key []byte
 	for i, c := range t.holders {
 		if slices.ContainsFunc(c.written.Tokens, func(s policy.TokenSubject) bool { return s.Matches(token) }) {
-			m.rules = append(m.rules, uint16(i))
-			key = binary.BigEndian.AppendUint16(key, uint16(i))
+			m.rules = append(m.rules, uint32(i))
+			key = binary.BigEndian.AppendUint32(key, uint32(i))
 		}
 	}
 	// Scopes that no rule asks for change nothing; so those who differ only in them share what they may do.

@@ -44,6 +44,27 @@ func peopleTable(t testing.TB) *Table {
 	return table
 }
 
+// TestManyRules: a rule is told from the one that is 65,536 before it.
+func TestManyRules(t *testing.T) {
+	p := policy.Policy{}
+	for i := range 1<<16 + 1 {
+		who, tool := "nobody", "other"
+		if i == 0 {
+			who, tool = "root", "erase"
+		} else if i == 1<<16 {
+			who, tool = "alice", "greet"
+		}
+		p.Rules = append(p.Rules, policy.Rule{ID: fmt.Sprint("p/", i), Tools: []string{tool}, Tokens: []policy.TokenSubject{{Issuer: "corp", Claims: []policy.Claim{{Path: []string{"sub"}, Values: []string{who}}}}}})
+	}
+	table, err := Compile(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g := table.Match(person{"corp", "alice"}, nil).For(""); g.MayTool("erase", now) || !g.MayTool("greet", now) {
+		t.Errorf("erase: %v, greet: %v", g.MayTool("erase", now), g.MayTool("greet", now))
+	}
+}
+
 func TestDecideForHolders(t *testing.T) {
 	table := peopleTable(t)
 	call := func(names ...string) *message.Message {

@@ -79,6 +79,9 @@ func NewStream(m *message.Message, g *decision.Grants, min gateconfig.Revision) 
 	return &Stream{m: m, g: g, min: min}
 }
 
+// Renew has the next events filtered by what the client may do now.
+func (s *Stream) Renew(g *decision.Grants, min gateconfig.Revision) { s.g, s.min = g, min }
+
 // Event is Answer for the data of the next event. An event without data, which only carries an id, stays without.
 func (s *Stream) Event(now time.Time, data []byte) ([]byte, error) {
 	if len(data) == 0 {

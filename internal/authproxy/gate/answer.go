@@ -7,10 +7,7 @@ import (
 	"time"
 
 	"github.com/bartizan-dev/bartizan/internal/authproxy/audit"
-	"github.com/bartizan-dev/bartizan/internal/authproxy/config"
-	"github.com/bartizan-dev/bartizan/internal/authproxy/decision"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/filter"
-	"github.com/bartizan-dev/bartizan/internal/authproxy/identity"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/limit"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/message"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/session"
@@ -104,11 +101,17 @@ func (x *exchange) json(ctx context.Context, answer *upstream.Answer) {
 		x.fail(ctx, upstream.Broken)
 		return
 	}
-	stream := filter.NewStream(x.message, x.grants, x.config.Upstream.MinRevision)
+	now := time.Now()
+	g, ok := x.renew(now)
+	if !ok {
+		x.refuse(audit.Failed, errRevoked)
+		return
+	}
+	stream := filter.NewStream(x.message, x.grants, g.Upstream.MinRevision)
 	stream.Client = x
-	filtered, err := stream.Event(time.Now(), body)
+	filtered, err := stream.Event(now, body)
 	if err == nil {
-		filtered, err = x.define(x.message, x.config, filtered)
+		filtered, err = x.define(x.message, g, filtered)
 	}
 	if errors.Is(err, filter.ErrDenied) {
 		x.refuse(audit.Denied, errServerRequest)
@@ -161,7 +164,7 @@ func (x *exchange) stream(ctx context.Context, answer *upstream.Answer) {
 	if x.message == nil || !x.message.Modern() {
 		rewrite.ID = func(id string) (string, error) {
 			resumable = true
-			return x.gate.sessions.SealEvent(x.principal.Name(), x.session.ID, id)
+			return x.gate.sessions.SealEvent(x.principal.Name(), x.session.ID, id, x.about())
 		}
 	}
 	err := sse.Copy(out, answer.Body, rewrite)
@@ -199,18 +202,17 @@ func (x *exchange) ended(resumable bool) bool {
 	return resumable
 }
 
-// events returns the filter for the events of the answer.
+// events returns the filter for the events of the answer. A stream outlives generations of the configuration: each event is
+// filtered by the one in force.
 func (x *exchange) events(out *output, sessionID string) func([]byte) ([]byte, error) {
 	if x.message == nil {
-		// The stream outlives generations of the configuration: each event is filtered by the one in force.
 		return func(data []byte) ([]byte, error) {
-			g, _ := x.gate.store.Current()
 			now := time.Now()
-			grants := x.grantsBy(g, now)
-			if !grants.Live(now) {
+			g, ok := x.renew(now)
+			if !ok {
 				return nil, errRevoked
 			}
-			filtered, err := filter.AnswerTo(x, nil, grants, g.Upstream.MinRevision, now, data)
+			filtered, err := filter.AnswerTo(x, nil, x.grants, g.Upstream.MinRevision, now, data)
 			if err != nil || x.stuck {
 				return nil, errStream
 			}
@@ -223,9 +225,15 @@ func (x *exchange) events(out *output, sessionID string) func([]byte) ([]byte, e
 	stream := filter.NewStream(x.message, x.grants, x.config.Upstream.MinRevision)
 	stream.Client = x
 	return func(data []byte) ([]byte, error) {
-		filtered, err := stream.Event(time.Now(), data)
+		now := time.Now()
+		g, ok := x.renew(now)
+		if !ok {
+			return nil, errRevoked
+		}
+		stream.Renew(x.grants, g.Upstream.MinRevision)
+		filtered, err := stream.Event(now, data)
 		if err == nil {
-			filtered, err = x.define(x.message, x.config, filtered)
+			filtered, err = x.define(x.message, g, filtered)
 		}
 		switch {
 		case errors.Is(err, filter.ErrDenied):
@@ -245,18 +253,6 @@ func (x *exchange) events(out *output, sessionID string) func([]byte) ([]byte, e
 		}
 		return filtered, nil
 	}
-}
-
-// grantsBy is what the caller may do by a later generation of the configuration; nil when it no longer is who it was.
-func (x *exchange) grantsBy(g *config.Generation, now time.Time) *decision.Grants {
-	if g == x.config {
-		return x.grants
-	}
-	p, failure := identity.Authenticate(x.r, g, now, nil)
-	if failure != "" || p.Name() != x.principal.Name() {
-		return nil
-	}
-	return p.Grants(g)
 }
 
 // cut ends an answer that has begun so that the caller sees that it is not whole.

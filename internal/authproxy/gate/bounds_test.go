@@ -2,6 +2,7 @@ package gate_test
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -122,6 +123,35 @@ func TestConnectionsAreBounded(t *testing.T) {
 	}
 	open(t, w.keyed(w.aliceKey), w.modern())
 	if server.count() != 2 {
+		t.Error("a stream was closed for strangers")
+	}
+}
+
+// TestUnfinishedRequestsOfStrangers: who begins requests without a credential, and does not end them, keeps nobody out, and does
+// not take the connection of a known caller's stream.
+func TestUnfinishedRequestsOfStrangers(t *testing.T) {
+	t.Parallel()
+	server := &streamer{next: make(chan string)}
+	w := newWorld(t, newRecorder(t, server.serve).address(), func(w *world) {
+		w.options.Bounds = gate.Bounds{Connections: 5, Requests: 10, ClientRequests: 10, Held: 1 << 20, ClientHeld: 1 << 20}
+	})
+	_, lines := open(t, w.keyed(w.aliceKey), w.modern())
+	for range 20 {
+		conn, err := tls.Dial("tcp", w.address(), &tls.Config{RootCAs: w.serving.Pool(), ServerName: host})
+		if err != nil {
+			t.Fatalf("a stranger's connection takes the place of another: %v", err)
+		}
+		defer conn.Close()
+		if _, err := io.WriteString(conn, "POST /mcp HTTP/1.1\r\nHost: "+host+"\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	gatetest.Eventually(t, "the gate has read requests of strangers", func() bool { return len(w.audit.records(t)) > 5 })
+	if status, _, body := do(t, w.keyed(w.aliceKey), w.post("{}")); status != http.StatusBadRequest {
+		t.Errorf("%d %s", status, body)
+	}
+	server.send(t, ": still\n\n")
+	if _, err := lines.ReadString(':'); err != nil {
 		t.Error("a stream was closed for strangers")
 	}
 }

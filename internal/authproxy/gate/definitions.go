@@ -197,10 +197,11 @@ func (x *exchange) approve() *message.Error {
 			return errNotListed
 		}
 	}
-	if x.message == nil {
+	m := x.subject()
+	if m == nil {
 		return nil
 	}
-	for _, target := range x.message.Targets {
+	for _, target := range m.Targets {
 		kind, may := inventory.Kind(""), false
 		switch target.Kind {
 		case message.Tool:

@@ -45,11 +45,16 @@ type exchange struct {
 	ends *time.Timer
 
 	principal identity.Principal
-	grants    *decision.Grants
+	// grants are the caller's by the generation granted, which is the one in force when something was judged last.
+	grants  *decision.Grants
+	granted *config.Generation
 	// message is nil for GET and DELETE, and until it is judged to be one.
 	message *message.Message
-	// judged is the message as far as another verdict needs it, for as long as it is answered.
+	// resumes stands for the call whose stream a GET goes on with; nil where there is none.
+	resumes *message.Message
+	// judged is the message as far as another verdict needs it, for as long as it is answered; kept is where it is.
 	judged *message.Message
+	kept   message.Message
 	// id is the raw token of the request's id, known even of some messages that are refused; nil without one.
 	id []byte
 	// session is the server's own session; the zero Session without one.
@@ -64,9 +69,9 @@ type exchange struct {
 	digested *[sha256.Size]byte
 	// stuck says that the server waits for an answer which it cannot be given.
 	stuck bool
-	// body is the part of the memory that the request's body takes, slot says that the request has one.
-	body *limit.Hold
-	slot bool
+	// body is the part of the memory that the request's body takes, served gives back its connection; nil without a slot.
+	body   *limit.Hold
+	served func()
 	// attack says that the request has no accepted credential and is part of a verification that the operator announced.
 	attack bool
 	// answered says that the final answer was passed on.
@@ -107,10 +112,11 @@ func (x *exchange) serve() {
 	if !x.withinRate() {
 		return
 	}
-	if x.slot = x.gate.requests.Take(x.principal.Name()); !x.slot {
+	if !x.gate.requests.Take(x.principal.Name()) {
 		x.refuse(audit.Refused, errBusy)
 		return
 	}
+	x.served = x.gate.connections.Serves(x.r.Context())
 	var refusal *message.Error
 	if x.r.Method == http.MethodPost {
 		refusal = x.readMessage()
@@ -168,7 +174,8 @@ func (x *exchange) recover() {
 // release gives back what the request took.
 func (x *exchange) release() {
 	x.body.Release()
-	if x.slot {
+	if x.served != nil {
+		x.served()
 		x.gate.requests.Give(x.principal.Name())
 	}
 }
@@ -182,21 +189,31 @@ func (x *exchange) forget() {
 	x.message.ID = x.id
 	x.message.Body, x.message.Arguments, x.message.Cancels = nil, x.keepForDigest(), nil
 	x.message.TraceParent, x.message.TraceState = nil, nil
-	if x.judged == x.message || x.judged == nil || x.body.Grow(int64(len(x.judged.Arguments))) != nil {
+	if x.body.Grow(int64(len(x.judged.Arguments))) != nil {
 		x.body.Release()
 	}
 }
 
-// remember keeps what a verdict about the message needs, should the policy change while it is answered.
+// unknown stands for arguments that were not kept: no condition holds for them.
+var unknown = []byte("?")
+
+// remember keeps what a verdict about the message needs, should the policy change while it is answered. Others judge by it while
+// the message is changed.
 func (x *exchange) remember() {
-	x.judged = x.message
-	if x.message == nil || len(x.message.Arguments) == 0 || !x.grants.Conditional() {
+	if x.message == nil {
+		x.judged = x.resumes
 		return
 	}
-	judged := *x.message
-	judged.ID, judged.Body, judged.Cancels, judged.TraceParent, judged.TraceState = nil, nil, nil, nil, nil
-	judged.Arguments = bytes.Clone(judged.Arguments)
-	x.judged = &judged
+	x.kept = *x.message
+	x.judged = &x.kept
+	x.kept.ID, x.kept.Body, x.kept.Cancels, x.kept.TraceParent, x.kept.TraceState = nil, nil, nil, nil, nil
+	switch {
+	case len(x.kept.Arguments) == 0:
+	case x.grants.Conditional():
+		x.kept.Arguments = bytes.Clone(x.kept.Arguments)
+	default:
+		x.kept.Arguments = unknown
+	}
 }
 
 func (x *exchange) authenticate() bool {
@@ -324,8 +341,8 @@ func (x *exchange) openSession() *message.Error {
 		}
 	}
 	if event := x.r.Header.Get("Last-Event-Id"); event != "" && x.r.Method == http.MethodGet {
-		id, err := x.gate.sessions.OpenEvent(x.principal.Name(), x.session.ID, event)
-		if err != nil {
+		id, about, err := x.gate.sessions.OpenEvent(x.principal.Name(), x.session.ID, event)
+		if err != nil || !x.goesOn(about) {
 			return errSession
 		}
 		x.lastEvent = id
@@ -348,17 +365,20 @@ func (x *exchange) resume(opened session.Session) *message.Error {
 
 // decide judges the request by a generation of the configuration.
 func (x *exchange) decide(g *config.Generation, now time.Time) decision.Decision {
-	x.grants = x.principal.Grants(g)
-	return decide(g, x.principal, x.message, now, x)
+	x.grants, x.granted = x.principal.Grants(g), g
+	return decide(g, x.principal, x.subject(), now, x)
+}
+
+// subject is what a verdict is about; nil for what is about the session alone.
+func (x *exchange) subject() *message.Message {
+	if x.message != nil {
+		return x.message
+	}
+	return x.resumes
 }
 
 func decide(g *config.Generation, p identity.Principal, m *message.Message, now time.Time, meter decision.Meter) decision.Decision {
-	grants := p.Grants(g)
-	if m == nil {
-		// GET and DELETE act on the session alone, like the methods that every client with a live rule may use.
-		m = &message.Message{Kind: message.Request, Method: "ping"}
-	}
-	return grants.Decide(m, now, meter)
+	return p.Grants(g).Decide(judged(m), now, meter)
 }
 
 // pass sends the request to the server and passes its answer on.

@@ -37,7 +37,7 @@ func (x *exchange) Ask(r filter.ServerRequest) bool {
 		allowed, reason = false, reasonNoAnswer
 	}
 	record := audit.Record{
-		Kind: audit.KindServerRequest, Time: now, Generation: x.record.Generation, Source: x.record.Source, Client: x.record.Client,
+		Kind: audit.KindServerRequest, Time: now, Generation: x.granted.Generation, Source: x.record.Source, Client: x.record.Client,
 		Issuer: x.record.Issuer, Subject: x.record.Subject, KeyID: x.record.KeyID, CertificateSerial: x.record.CertificateSerial,
 		Method: r.Method, Decision: audit.Allowed, Rule: r.Decision.Rule, TraceID: x.record.TraceID,
 	}

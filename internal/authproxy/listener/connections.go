@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"context"
 	"crypto/tls"
 	"net"
 	"net/http"
@@ -11,17 +12,28 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/authproxy/limit"
 )
 
-// Connections bounds the open connections of callers. When there are too many, one without a request makes room: of the
-// source that has most of them, the one that has gone longest without. So a stranger who opens connections and says nothing
-// keeps nobody out, and takes nobody else's away.
+// Connections bounds the open connections of callers. When there are too many, one without a request of somebody known makes
+// room: of the source that has most of them, the one that has gone longest without. So a stranger who opens connections, and says
+// nothing or never comes to an end, keeps nobody out, and takes nobody else's away.
 type Connections struct {
 	most int
 
 	mu sync.Mutex
-	// open has since when a connection is without a request; zero while it has one.
+	// open has since when a connection is without such a request; zero while it has one.
 	open map[*connection]time.Time
 	// waiting is how many of a source's are without one.
 	waiting map[netip.Prefix]int
+}
+
+type connectionKey struct{}
+
+// counted is the connection that is counted for one of an http.Server's; nil without.
+func counted(conn net.Conn) *connection {
+	if over, ok := conn.(*tls.Conn); ok {
+		conn = over.NetConn()
+	}
+	c, _ := conn.(*connection)
+	return c
 }
 
 // NewConnections returns a bound of most connections.
@@ -32,26 +44,41 @@ func NewConnections(most int) *Connections {
 // Listener returns l with its connections counted. One for which there is no room is closed.
 func (c *Connections) Listener(l net.Listener) net.Listener { return &counting{l, c} }
 
-// State notes whether a connection has a request; it is an http.Server's ConnState.
+// State notes whether a connection has a request, of whomever; it is an http.Server's ConnState.
 func (c *Connections) State(conn net.Conn, state http.ConnState) {
-	if over, ok := conn.(*tls.Conn); ok {
-		conn = over.NetConn()
-	}
-	counted, ok := conn.(*connection)
-	if !ok {
+	of := counted(conn)
+	if of == nil || state == http.StateNew {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, ok := c.open[counted]; !ok {
-		return
+	of.active = state == http.StateActive
+	c.rest(of)
+}
+
+// Serves notes that a request on the context's connection is somebody's who is known, until the returned function is called.
+func (c *Connections) Serves(ctx context.Context) (served func()) {
+	of, _ := ctx.Value(connectionKey{}).(*connection)
+	if of == nil {
+		return func() {}
 	}
-	switch state {
-	case http.StateActive, http.StateHijacked:
-		c.set(counted, time.Time{})
-	case http.StateNew:
-	default:
-		c.set(counted, time.Now())
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if of.serves++; !c.open[of].IsZero() {
+		c.set(of, time.Time{})
+	}
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		of.serves--
+		c.rest(of)
+	}
+}
+
+// rest has an open connection be without a request once the last answer is written, too.
+func (c *Connections) rest(conn *connection) {
+	if since, open := c.open[conn]; open && since.IsZero() && conn.serves == 0 && !conn.active {
+		c.set(conn, time.Now())
 	}
 }
 
@@ -114,9 +141,9 @@ func (l *counting) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		counted := &connection{Conn: conn, of: l.connections, source: limit.Network(conn.RemoteAddr().String())}
-		if l.connections.admit(counted) {
-			return counted, nil
+		one := &connection{Conn: conn, of: l.connections, source: limit.Network(conn.RemoteAddr().String())}
+		if l.connections.admit(one) {
+			return one, nil
 		}
 		_ = conn.Close()
 	}
@@ -126,6 +153,9 @@ type connection struct {
 	net.Conn
 	of     *Connections
 	source netip.Prefix
+	// active says that it has a request, serves how many requests of somebody known; of's mu guards both.
+	active bool
+	serves int
 }
 
 func (c *connection) Close() error {

@@ -40,8 +40,8 @@ func Server(handler http.Handler, timeouts Timeouts, connections *Connections) *
 		ReadHeaderTimeout: timeouts.Header,
 		IdleTimeout:       timeouts.Idle,
 		MaxHeaderBytes:    maxHeader,
-		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
-			return identity.WithConnection(ctx)
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return context.WithValue(identity.WithConnection(ctx), connectionKey{}, counted(conn))
 		},
 		ConnState: connections.State,
 		ErrorLog:  log.New(io.Discard, "", 0),

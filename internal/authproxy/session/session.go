@@ -17,7 +17,9 @@ import (
 // maxHandle bounds a server's own handle, in bytes; maxSealed follows for ours.
 const (
 	maxHandle = 1024
-	maxSealed = 2048
+	// maxAbout bounds what an event's stream is about: a kind and a name.
+	maxAbout  = 1 + 2048
+	maxSealed = (maxHandle+maxAbout)*4/3 + 128
 	// separator is in no handle.
 	separator = ' '
 )
@@ -75,18 +77,20 @@ func (s *Sealer) OpenSession(principal, sealed string) (Session, error) {
 	return Session{ID: id, Revision: gateconfig.Revision(revision)}, nil
 }
 
-// SealEvent seals a server's event id for a principal and its session, named by the server's own session id.
-func (s *Sealer) SealEvent(principal, session, id string) (string, error) {
-	if !isHandle(id) {
+// SealEvent seals a server's event id for a principal and its session, named by the server's own session id, with what the stream
+// is about that it is from.
+func (s *Sealer) SealEvent(principal, session, id, about string) (string, error) {
+	if !isHandle(id) || len(about) > maxAbout {
 		return "", ErrHandle
 	}
-	return s.seal([]byte(id), binding("event", principal, session)), nil
+	return s.seal([]byte(id+string(separator)+about), binding("event", principal, session)), nil
 }
 
-// OpenEvent returns the server's event id of a sealed one.
-func (s *Sealer) OpenEvent(principal, session, sealed string) (string, error) {
-	id, err := s.open(sealed, binding("event", principal, session))
-	return string(id), err
+// OpenEvent returns the server's event id of a sealed one, and what its stream is about.
+func (s *Sealer) OpenEvent(principal, session, sealed string) (id, about string, err error) {
+	plain, err := s.open(sealed, binding("event", principal, session))
+	id, about, _ = strings.Cut(string(plain), string(separator))
+	return id, about, err
 }
 
 func (s *Sealer) seal(plain, bound []byte) string {

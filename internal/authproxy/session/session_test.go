@@ -29,7 +29,7 @@ func TestSessionOpensOnlyForItsPrincipal(t *testing.T) {
 	if got, err := s.OpenSession("agents/alice", sealed); err != nil || got != (session.Session{ID: "id-1", Revision: "2025-11-25"}) {
 		t.Errorf("OpenSession = %q, %v", got, err)
 	}
-	event, err := s.SealEvent("agents/alice", "id-1", "7")
+	event, err := s.SealEvent("agents/alice", "id-1", "7", "1greet")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,20 +54,30 @@ func TestSessionOpensOnlyForItsPrincipal(t *testing.T) {
 func TestEventOpensOnlyInItsSession(t *testing.T) {
 	s := sealer(t)
 	const want = "7"
-	sealed, err := s.SealEvent("agents/alice", "id-1", want)
+	sealed, err := s.SealEvent("agents/alice", "id-1", want, "3file:///a b")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := s.OpenEvent("agents/alice", "id-1", sealed); err != nil || got != want {
-		t.Errorf("OpenEvent = %q, %v", got, err)
+	if got, about, err := s.OpenEvent("agents/alice", "id-1", sealed); err != nil || got != want || about != "3file:///a b" {
+		t.Errorf("OpenEvent = %q, %q, %v", got, about, err)
 	}
 	for _, at := range [][2]string{{"agents/alice", "id-2"}, {"agents/bob", "id-1"}, {"agents/alicei", "d-1"}, {"agents/alice", ""}} {
-		if got, err := s.OpenEvent(at[0], at[1], sealed); !errors.Is(err, session.ErrUnknown) {
+		if got, _, err := s.OpenEvent(at[0], at[1], sealed); !errors.Is(err, session.ErrUnknown) {
 			t.Errorf("in %v: opened to %q", at, got)
 		}
 	}
+	longest, err := s.SealEvent("agents/alice", "id-1", strings.Repeat("7", 1024), "3"+strings.Repeat("a", 2048))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, about, err := s.OpenEvent("agents/alice", "id-1", longest); err != nil || len(got) != 1024 || len(about) != 2049 {
+		t.Errorf("the longest: %d %d %v", len(got), len(about), err)
+	}
+	if _, err := s.SealEvent("agents/alice", "id-1", "7", "3"+strings.Repeat("a", 2049)); err == nil {
+		t.Error("what is too long was sealed")
+	}
 	sealedSession, _ := s.SealSession("agents/alice", session.Session{ID: "id-1", Revision: "2025-11-25"})
-	if _, err := s.OpenEvent("agents/alice", "id-1", sealedSession); !errors.Is(err, session.ErrUnknown) {
+	if _, _, err := s.OpenEvent("agents/alice", "id-1", sealedSession); !errors.Is(err, session.ErrUnknown) {
 		t.Error("a session id opened as an event id")
 	}
 }
@@ -78,7 +88,7 @@ func TestHandlesOfServersAreChecked(t *testing.T) {
 		if _, err := s.SealSession("agents/alice", session.Session{ID: id}); err == nil {
 			t.Errorf("the handle %q was sealed", id)
 		}
-		if _, err := s.SealEvent("agents/alice", "s", id); err == nil {
+		if _, err := s.SealEvent("agents/alice", "s", id, ""); err == nil {
 			t.Errorf("the event id %q was sealed", id)
 		}
 	}
@@ -92,7 +102,7 @@ func FuzzOpen(f *testing.F) {
 		if _, err := s.OpenSession("a/b", sealed); err == nil {
 			t.Errorf("%q opened", sealed)
 		}
-		if _, err := s.OpenEvent("a/b", "s", sealed); err == nil {
+		if _, _, err := s.OpenEvent("a/b", "s", sealed); err == nil {
 			t.Errorf("%q opened", sealed)
 		}
 	})

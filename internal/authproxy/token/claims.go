@@ -86,15 +86,16 @@ func texts(s *strictjson.Scanner) (all []string) {
 	return all
 }
 
-// date reads a NumericDate (RFC 7519, section 2) down to the second.
+// date reads a NumericDate (RFC 7519, section 2) down to the second. No issuer writes one with an exponent, which would move the point.
 func date(s *strictjson.Scanner) int64 {
 	if s.Kind() != '0' {
 		s.Fail(strictjson.ErrKind)
 		return 0
 	}
-	whole, _, _ := strings.Cut(string(s.Skip()), ".")
+	text := string(s.Skip())
+	whole, _, _ := strings.Cut(text, ".")
 	seconds, err := strconv.ParseInt(whole, 10, 64)
-	if err != nil || seconds <= 0 || seconds > lastDate {
+	if err != nil || strings.ContainsAny(text, "eE") || seconds <= 0 || seconds > lastDate {
 		s.Fail(strictjson.ErrKind)
 		return 0
 	}

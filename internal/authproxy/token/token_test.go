@@ -214,6 +214,7 @@ func TestForgeries(t *testing.T) {
 		"end that overflows":         {raw(`"exp":`, `"exp":99999999999999999999,"old":`), token.Malformed},
 		"end in milliseconds":        {claims(gatetest.Claims{"exp": at(time.Minute) * 1000}), token.Malformed},
 		"negative end":               {claims(gatetest.Claims{"exp": -1}), token.Malformed},
+		"beginning with an exponent": {claims(gatetest.Claims{"nbf": json.Number("1.9e9")}), token.Malformed},
 		"beginning of zero":          {claims(gatetest.Claims{"nbf": 0}), token.Malformed},
 		"lives too long":             {claims(gatetest.Claims{"exp": at(2 * time.Hour)}), token.Lifetime},
 		"lives too long by iat":      {claims(gatetest.Claims{"nbf": nil, "iat": at(-30 * time.Minute), "exp": at(40 * time.Minute)}), token.Lifetime},
