@@ -19,7 +19,7 @@ const redacted = `"[redacted]"`
 var secretNames = []string{"password", "passwd", "passphrase", "secret", "token", "apikey", "accesskey", "privatekey", "credential", "authorization", "cookie", "session"}
 
 // secretTexts are parts of texts that hold secrets, wherever they are.
-var secretTexts = []string{"mcpk_", "-----BEGIN ", "Bearer ", "Basic ", "eyJ", "AKIA", "ghp_", "github_pat_", "xoxb-", "sk-"}
+var secretTexts = []string{"mcpk_", "-----BEGIN ", "Bearer ", "bearer ", "BEARER ", "Basic ", "eyJ", "AKIA", "ghp_", "github_pat_", "xoxb-", "sk-"}
 
 // Hasher makes keyed hashes of arguments. Its key is random and leaves the process by no way: equal arguments can be told
 // to be equal within a boot, and nobody can try out what they were.
@@ -44,8 +44,8 @@ func (h *Hasher) Hash(arguments []byte) string {
 }
 
 // Redact returns a JSON value that was read strictly, compact, without what looks like a secret: the values of members with
-// names that contain one of names or of the built-in ones, and texts that look like a credential. It errs on the side of
-// hiding, and cannot know every secret.
+// names that contain one of names or of the built-in ones, and texts that look like a credential, be they values or names. It errs
+// on the side of hiding, and cannot know every secret.
 func Redact(arguments []byte, depth int, names []string) []byte {
 	folded := make([]string, 0, len(names))
 	for _, name := range names {
@@ -66,12 +66,25 @@ func redact(out []byte, s *strictjson.Scanner, names []string) []byte {
 	switch s.Kind() {
 	case '{':
 		out = append(out, '{')
-		first := true
-		for s.Enter('{', nil); s.Member(); first = false {
+		first, hidden := true, false
+		for s.Enter('{', nil); s.Member(); {
+			name := string(s.Name())
+			secret := hides(name, secretTexts)
+			if secret && hidden {
+				// No name is there twice.
+				s.Skip()
+				continue
+			}
 			if !first {
 				out = append(out, ',')
 			}
-			name := string(s.Name())
+			first = false
+			if secret {
+				hidden = true
+				s.Skip()
+				out = append(append(append(out, redacted...), ':'), redacted...)
+				continue
+			}
 			out = append(appendText(out, name, maxArguments), ':')
 			if hides(fold(name), names) {
 				s.Skip()

@@ -134,7 +134,7 @@ func TestStalledSinkBlocksAndLosesNothing(t *testing.T) {
 	go func() {
 		_ = log.Begin(nil)
 		for range callers {
-			go func() { done <- log.Write(&audit.Record{Decision: audit.Allowed}) }()
+			go func() { done <- log.Write(&audit.Record{Client: "a/b", Decision: audit.Allowed}) }()
 		}
 	}()
 	select {
@@ -187,12 +187,12 @@ func TestGap(t *testing.T) {
 		}
 		d.left = left
 		for range 3 {
-			if err := log.Write(&audit.Record{Decision: audit.Allowed, Method: strings.Repeat("m", 200)}); err == nil && left < 400 {
+			if err := log.Write(&audit.Record{Client: "a/b", Decision: audit.Allowed, Method: strings.Repeat("m", 200)}); err == nil && left < 400 {
 				t.Error("a record that was not written counts as written")
 			}
 		}
 		d.left = 1 << 20
-		if err := log.Write(&audit.Record{Decision: audit.Allowed}); err != nil {
+		if err := log.Write(&audit.Record{Client: "a/b", Decision: audit.Allowed}); err != nil {
 			t.Fatal(err)
 		}
 		log.Close()
@@ -221,6 +221,7 @@ func TestFloodsAreCounted(t *testing.T) {
 		for _, r := range []audit.Record{
 			{Decision: audit.Unauthenticated, Reason: "key-wrong", Source: fmt.Sprintf("192.0.2.1:%d", i), Status: 401},
 			{Decision: audit.Denied, Reason: "tool", Client: "a/b", Source: "192.0.2.2:1", Targets: []audit.Target{{Kind: "tool", Name: "x"}}, Status: 403},
+			{Decision: audit.Allowed, Method: "metadata", Source: fmt.Sprintf("192.0.2.3:%d", i), Status: 200},
 		} {
 			r.Time = now
 			if err := log.Write(&r); err != nil {
@@ -231,6 +232,7 @@ func TestFloodsAreCounted(t *testing.T) {
 	for i := range 20 {
 		for _, r := range []audit.Record{
 			{Decision: audit.Allowed, Client: "a/b", Source: "192.0.2.2:1"},
+			{Decision: audit.Allowed, Issuer: "corp", Subject: "alice", Source: "192.0.2.2:1"},
 			{Decision: audit.Denied, Reason: "tool", Client: "a/b", Source: "192.0.2.2:1", Targets: []audit.Target{{Kind: "tool", Name: fmt.Sprint(i)}}},
 		} {
 			if err := log.Write(&r); err != nil {
@@ -244,10 +246,10 @@ func TestFloodsAreCounted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := uint64(2 * (many - 10)); verified.Repeated != want {
+	if want := uint64(3 * (many - 10)); verified.Repeated != want {
 		t.Errorf("%d are counted, want %d", verified.Repeated, want)
 	}
-	if want := uint64(1 + 2*10 + 2 + 40); verified.Lines != want {
+	if want := uint64(1 + 3*10 + 3 + 60); verified.Lines != want {
 		t.Errorf("%d lines, want %d:\n%s", verified.Lines, want, text)
 	}
 	if !strings.Contains(text, `"source":"192.0.2.1","decision":"unauthenticated","reason":"key-wrong","status":401`) {
@@ -259,6 +261,9 @@ func TestArguments(t *testing.T) {
 	const in = `{ "user":"me","Api-Key":"k","nested":{"db_password":{"a":1},"list":["x","Bearer abc","ok"]},"pin":1.50,"mine":"yes","u":"\u00e9\ud83d\ude00"}`
 	want := `{"user":"me","Api-Key":"[redacted]","nested":{"db_password":"[redacted]","list":["x","[redacted]","ok"]},"pin":"[redacted]","mine":"yes","u":"\u00e9\ud83d\ude00"}`
 	if got := string(audit.Redact([]byte(in), 8, []string{"PIN"})); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if got, want := string(audit.Redact([]byte(`{"a":{"mcpk_x":1,"b":"bearer x","Bearer y":{}}}`), 8, nil)), `{"a":{"[redacted]":"[redacted]","b":"[redacted]"}}`; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	if got := audit.Redact([]byte(`{"a":[[[1]]]}`), 2, nil); got != nil {

@@ -37,7 +37,8 @@ type tally struct {
 	until time.Time
 }
 
-// floods turns many equal refusals into counted ones, so that nobody can fill a disk or drown a line by being refused.
+// floods turns many equal refusals into counted ones, so that nobody can fill a disk or drown a line by being refused, nor by what is
+// open to everybody.
 type floods struct {
 	mu   sync.Mutex
 	by   map[flood]*tally
@@ -47,7 +48,7 @@ type floods struct {
 
 // counts says whether the record is counted and needs no line of its own.
 func (f *floods) counts(r *Record, now time.Time) bool {
-	if r.Decision == Allowed || r.Decision == Failed {
+	if r.Decision == Failed || r.Decision == Allowed && (r.Client != "" || r.Subject != "") {
 		return false
 	}
 	f.once.Do(func() { f.seed = maphash.MakeSeed() })

@@ -14,7 +14,7 @@ type Kind string
 const (
 	// KindRequest is one request.
 	KindRequest Kind = "request"
-	// KindRepeated stands for requests that were refused and are equal to one that has a line of its own.
+	// KindRepeated stands for requests that were refused, or of nobody in particular, and are equal to one that has a line of its own.
 	KindRepeated Kind = "repeated"
 	// KindServerRequest is one request of the server to the client, which the line names as for its requests.
 	KindServerRequest Kind = "server-request"

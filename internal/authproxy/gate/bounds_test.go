@@ -3,11 +3,14 @@ package gate_test
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/bartizan-dev/bartizan/internal/authproxy/gate"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/gatetest"
@@ -153,6 +156,36 @@ func TestUnfinishedRequestsOfStrangers(t *testing.T) {
 	server.send(t, ": still\n\n")
 	if _, err := lines.ReadString(':'); err != nil {
 		t.Error("a stream was closed for strangers")
+	}
+}
+
+// TestOtherPortsAreBounded: connections to the ports for probes and the status cost the gate no more than some, and keep nobody out.
+func TestOtherPortsAreBounded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, unused(t))
+	for _, address := range []string{strings.TrimPrefix(w.probe, "http://"), strings.TrimPrefix(w.statusURL, "https://")} {
+		// One that says nothing is closed after a time, too: only that another, which came later, is open then tells the one from the other.
+		gatetest.Eventually(t, "one connection makes room for another", func() bool {
+			var conns []net.Conn
+			for range 100 {
+				conn, err := net.Dial("tcp", address)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				conns = append(conns, conn)
+			}
+			_, _ = conns[0].Read(make([]byte, 1))
+			_ = conns[99].SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+			_, err := conns[99].Read(make([]byte, 1))
+			return errors.Is(err, os.ErrDeadlineExceeded)
+		})
+	}
+	if code, body, err := w.get(t, http.DefaultClient, w.probe+"/livez"); err != nil || code != http.StatusOK {
+		t.Errorf("%d %s %v", code, body, err)
+	}
+	if got := w.status(t); got.Version != "test" {
+		t.Errorf("%+v", got)
 	}
 }
 

@@ -164,6 +164,7 @@ func (x *exchange) recover() {
 	}
 	if x.record.Decision == "" {
 		x.record.Decision, x.record.Reason = audit.Failed, "aborted"
+		_ = x.gate.log.Write(&x.record) // there is no answer to keep back
 	}
 	if v != http.ErrAbortHandler {
 		x.gate.say("a request was aborted by a defect of the gate; please report it", "panic", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))

@@ -18,6 +18,9 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/authproxy/status"
 )
 
+// otherConnections bounds the connections of the status port, and those of the probe port.
+const otherConnections = 64
+
 // Listeners are the open sockets of a running gate.
 type Listeners struct {
 	Gate, Status, Probe, Drain net.Listener
@@ -102,8 +105,8 @@ func (g *Gate) Run(ctx, now context.Context, l Listeners) error {
 		running.Go(func() { g.lister.Run(background) })
 	}
 	serve(main, tls.NewListener(g.connections.Listener(l.Gate), listener.TLS(g.store)))
-	serve(account, tls.NewListener(l.Status, reporter.TLS()))
-	serve(probe, l.Probe)
+	serve(account, tls.NewListener(listener.NewConnections(otherConnections).Listener(l.Status), reporter.TLS()))
+	serve(probe, listener.NewConnections(otherConnections).Listener(l.Probe))
 	var asked *http.Server
 	if l.Drain != nil {
 		asked = g.drain.Server(begin)

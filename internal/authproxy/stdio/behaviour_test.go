@@ -265,6 +265,24 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// TestNobodyTakesAllChildren: a caller that begins with other capabilities again and again ends its own children and nobody else's.
+func TestNobodyTakesAllChildren(t *testing.T) {
+	w := newWorld(t, "rude", func(o *Options) { o.MaxChildren = 4 })
+	bob := w.join("agents/bob")
+	for i := range 6 {
+		mallory := &caller{w: w, name: "agents/mallory"}
+		if status, all := mallory.post(fmt.Sprintf(`{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{"experimental":{"n":%d}},"clientInfo":{"name":"t","version":"1"}}}`, i)); status != http.StatusOK {
+			t.Fatalf("%d %q", status, all)
+		}
+		if n := w.children(); n > 3 {
+			t.Errorf("%d children", n)
+		}
+	}
+	if got := bob.call("1", "echo", "mine"); !strings.HasSuffix(got, "mine") {
+		t.Errorf("bob's child has ended: %q", got)
+	}
+}
+
 // TestIdle: a child that nobody uses ends, and so do its sessions.
 func TestIdle(t *testing.T) {
 	w := newWorld(t, "rude", func(o *Options) { o.IdleTimeout = time.Second })

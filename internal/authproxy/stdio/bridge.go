@@ -28,7 +28,7 @@ type Options struct {
 	Stateful bool
 	// Shared says that one child answers all callers.
 	Shared bool
-	// MaxChildren bounds the children, and ChildMemory the resident memory of each, in bytes; zero is no bound.
+	// MaxChildren bounds the children, of which one caller has at most half or else two, and ChildMemory the resident memory of each, in bytes; zero is no bound.
 	MaxChildren int
 	ChildMemory int64
 	// IdleTimeout is after how long an unused child ends.

@@ -25,10 +25,11 @@ var (
 
 // pool has the children by whom they are for, starts them when they are needed and ends them when they are not.
 type pool struct {
-	command  []string
-	most     int
-	log      *logger
-	sessions *sessions
+	command []string
+	// most bounds the children of callers, each those of one of them.
+	most, each int
+	log        *logger
+	sessions   *sessions
 
 	mu       sync.Mutex // guards what follows, and that nobody reaps a child while it starts
 	children map[key]*child
@@ -56,7 +57,8 @@ func (c crashes) pause() time.Duration {
 }
 
 func newPool(command []string, most int, sessions *sessions, log *logger) *pool {
-	return &pool{command: command, most: most, sessions: sessions, log: log,
+	// Whoever begins with other capabilities again and again gets a child each time.
+	return &pool{command: command, most: most, each: min(most, max(2, most/2)), sessions: sessions, log: log,
 		children: map[key]*child{}, pids: map[int]*child{}, crashes: map[key]crashes{}}
 }
 
@@ -83,8 +85,12 @@ func (p *pool) get(ctx context.Context, key key, m mode) (*child, func(), error)
 			p.mu.Unlock()
 			return nil, nil, errPause
 		}
-		if !own(key) && p.counted() >= p.most {
-			idle := p.idlest()
+		if all, theirs := p.counted(key.principal); !own(key) && (all >= p.most || theirs >= p.each && key.principal != "") {
+			whose := ""
+			if theirs >= p.each {
+				whose = key.principal
+			}
+			idle := p.idlest(whose)
 			p.mu.Unlock()
 			if idle == nil {
 				return nil, nil, errFull
@@ -114,14 +120,18 @@ func own(key key) bool {
 	return key.principal == upstream.Self || key.principal == trial
 }
 
-// counted is how many children of callers there are. p.mu is held.
-func (p *pool) counted() (n int) {
+// counted is how many children of callers there are, and of one of them. p.mu is held.
+func (p *pool) counted(principal string) (all, theirs int) {
 	for key := range p.children {
-		if !own(key) {
-			n++
+		if own(key) {
+			continue
+		}
+		all++
+		if key.principal == principal {
+			theirs++
 		}
 	}
-	return n
+	return all, theirs
 }
 
 // wait waits until a child has ended and was forgotten.
@@ -134,16 +144,16 @@ func wait(ctx context.Context, c *child) error {
 	}
 }
 
-// idlest takes a child that is ending already, or else the one that nobody has used for longest; nil when all are in use. Nobody
-// gets it any more. p.mu is held.
-func (p *pool) idlest() *child {
+// idlest takes a child that is ending already, or else the one that nobody has used for longest, of one principal's or, with "", of
+// all; nil when all are in use. Nobody gets it any more. p.mu is held.
+func (p *pool) idlest(whose string) *child {
 	var idle *child
 	var since time.Time
 	for _, c := range p.children {
 		c.mu.Lock()
 		unused, gone, at := c.uses == 0, c.gone, c.idle
 		c.mu.Unlock()
-		if own(c.key) {
+		if own(c.key) || whose != "" && c.key.principal != whose {
 			continue
 		}
 		if gone {
