@@ -29,7 +29,7 @@ func snapshot(o *observed, last *run, settings Settings) *posture.Snapshot {
 	s.Certificate = o.certificateFact()
 	s.Authority = o.authorityFact()
 	s.NetworkOpenings = posture.See(o.openings(), "NetworkPolicies of the namespace", o.now)
-	s.Detours = posture.See(o.detours(), "Services of the namespace, pods", o.now)
+	s.Detours = o.detoursFact()
 	declared.Under(s, o.server, o.floor)
 	o.rightFacts(s)
 	o.podFacts(s, settings)
@@ -211,6 +211,9 @@ func (o *observed) openings() []string {
 func (o *observed) detours() []string {
 	s, _ := o.surroundings()
 	found := isolation.ByServices(s)
+	if o.ways != nil {
+		found = append(found, isolation.ByEndpoints(s, o.server.Namespace, o.ways.all)...)
+	}
 	for i := range o.pods {
 		spec := &o.pods[i].Spec
 		say := func(format string, args ...any) {

@@ -53,6 +53,10 @@ type observed struct {
 	scan      scan
 	// granted is what bindings give to the server's ServiceAccount; nil for a server whose pods have no token.
 	granted *granted
+	// ways are EndpointSlices that lead past the gate; nil while nobody has looked.
+	ways *ways
+	// holders are the Secrets of the pods that hold a ServiceAccount's token.
+	holders holders
 }
 
 // gate is a ready gate.
@@ -125,6 +129,12 @@ func (r *Reconciler) gather(ctx context.Context, server *v1alpha1.MCPServer) (*o
 	if o.granted, err = r.granted(ctx, o); err != nil {
 		return nil, err
 	}
+	if o.ways, err = r.ways(ctx, o); err != nil {
+		return nil, err
+	}
+	if o.holders, err = r.tokenSecrets(ctx, o); err != nil {
+		return nil, err
+	}
 	if o.series, err = authority.SyntheticKeys(ctx, r.Client, r.Settings.Namespace, server); err != nil {
 		return nil, err
 	}
@@ -184,6 +194,9 @@ func (o *observed) surroundings() (s isolation.Surroundings, policy bool) {
 		Server: o.server.Name, PodLabels: manifests.Labels(o.server.Name), PodPorts: map[string]int32{},
 		Policies: o.policies, Services: o.services, Own: o.owns,
 	}
+	for i := range o.pods {
+		s.Pods = append(s.Pods, o.pods[i].Labels)
+	}
 	if o.server.Spec.Pod != nil {
 		for key, value := range o.server.Spec.Pod.Labels {
 			if _, ours := s.PodLabels[key]; !ours {
@@ -199,7 +212,7 @@ func (o *observed) surroundings() (s isolation.Surroundings, policy bool) {
 		}
 	}
 	for i := range o.policies {
-		if o.owns(&o.policies[i]) {
+		if o.policies[i].Name == o.server.Name && o.owns(&o.policies[i]) {
 			s.Policy, policy = o.policies[i].Spec, true
 		}
 	}

@@ -41,7 +41,6 @@ func (o *observed) podFacts(s *posture.Snapshot, settings Settings) {
 		s.Token = posture.Unknown[posture.ServiceAccountToken](none)
 		return
 	}
-	token := posture.ServiceAccountToken{Asked: o.server.Spec.KubernetesAccess != nil}
 	var insecure, loose []string
 	for i := range o.pods {
 		pod := &o.pods[i]
@@ -49,21 +48,20 @@ func (o *observed) podFacts(s *posture.Snapshot, settings Settings) {
 		if !result.Allowed {
 			insecure = append(insecure, fmt.Sprintf("Pod %s: %s", pod.Name, result.ForbiddenDetail()))
 		}
-		for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		for _, c := range containers(&pod.Spec) {
 			if c.SecurityContext == nil || c.SecurityContext.ReadOnlyRootFilesystem == nil || !*c.SecurityContext.ReadOnlyRootFilesystem {
 				loose = append(loose, fmt.Sprintf("container %s of Pod %s may write to its root filesystem", c.Name, pod.Name))
 			}
-			if c.Resources.Limits.Memory().IsZero() || c.Resources.Limits.Cpu().IsZero() {
+			// Those of an ephemeral container cannot be limited, and LEAST-8 tells of it.
+			ephemeral := slices.ContainsFunc(pod.Spec.EphemeralContainers, func(e corev1.EphemeralContainer) bool { return e.Name == c.Name })
+			if !ephemeral && (c.Resources.Limits.Memory().IsZero() || c.Resources.Limits.Cpu().IsZero()) {
 				loose = append(loose, fmt.Sprintf("container %s of Pod %s has no limit of memory or CPU", c.Name, pod.Name))
 			}
-		}
-		if slices.ContainsFunc(pod.Spec.Volumes, hasToken) {
-			token.Mounted = append(token.Mounted, pod.Name)
 		}
 	}
 	s.PodSecurity = posture.See(insecure, "pods", o.now)
 	s.Containers = posture.See(loose, "pods", o.now)
-	s.Token = posture.See(token, "pods", o.now)
+	s.Token = o.tokenFact()
 }
 
 // reported are the distinct images that nodes say run in the server's containers. A container that waits has none.

@@ -39,7 +39,7 @@ type Settings struct {
 	Timeout time.Duration
 	// Again is how long after a run that did not come to a conclusion there is another.
 	Again time.Duration
-	// RulesAge is how old what is known of alert rules, and of bindings of roles, may be: one question is for all servers.
+	// RulesAge is how old what is known of alert rules, of bindings of roles and of EndpointSlices may be: one question is for all servers.
 	RulesAge time.Duration
 	// ReportsAge is how old what is known of reports by others about a server's image may be.
 	ReportsAge time.Duration
@@ -78,7 +78,11 @@ type Reconciler struct {
 	rules alertRules
 	// bindings are those of the cluster.
 	bindings bindings
-	scans    byServer[scan]
+	// endpoints are those past the gates.
+	endpoints endpoints
+	scans     byServer[scan]
+	// secrets are what is known of the Secrets of each server's pods.
+	secrets byServer[holders]
 	// news is the last report that came about each server, by its UID and version.
 	news    byServer[string]
 	written byServer[writtenReport]
@@ -92,6 +96,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err := r.Client.Get(ctx, request.NamespacedName, server); apierrors.IsNotFound(err) || err == nil && server.DeletionTimestamp != nil {
 		r.runs.forget(request.NamespacedName)
 		r.scans.forget(request.NamespacedName)
+		r.secrets.forget(request.NamespacedName)
 		r.news.forget(request.NamespacedName)
 		r.written.forget(request.NamespacedName)
 		r.issued.forget(request.NamespacedName)

@@ -16,17 +16,17 @@ var leastPrivilege = []Control{
 	{
 		ID: "LEAST-3", Severity: High, Title: "No ServiceAccount token unless it is asked for",
 		Enforcement: "operator", Evidence: []Kind{Observed}, Maps: []string{"MCP02"},
-		Remediation: "Find what mounts the token into the pods: only spec.kubernetesAccess of the MCPServer should.",
+		Remediation: "Find what mounts the token into the pods, or the Secret that holds it: only spec.kubernetesAccess of the MCPServer should, and no Secret should hold one.",
 		judge: func(s *Snapshot) verdict {
 			f := s.Token
 			if v, ok := known(s, f); !ok {
 				return v
 			}
 			switch {
-			case f.Value.Asked:
-				return on(f, Pass, "spec.kubernetesAccess asks for a token")
 			case len(f.Value.Mounted) > 0:
 				return on(f, Fail, "pods have a token that nobody asked for: %s", list(f.Value.Mounted))
+			case f.Value.Asked:
+				return on(f, Pass, "the pods have the token that spec.kubernetesAccess asks for, and no other")
 			}
 			return on(f, Pass, "no pod has a token")
 		},
@@ -60,8 +60,8 @@ var leastPrivilege = []Control{
 	{
 		ID: "LEAST-8", Severity: High, Title: "Nothing else leads to the pods",
 		Enforcement: "operator", Evidence: []Kind{Observed}, Maps: []string{"T8"},
-		Remediation: "Delete the Service that is named, or change its spec.selector; delete pods with containers that the MCPServer does not name.",
-		judge:       none(func(s *Snapshot) Fact[[]string] { return s.Detours }, "no other Service leads to the pods, and only the expected containers run in them"),
+		Remediation: "Delete the Service or the EndpointSlice that is named, or change its spec.selector or its addresses; delete pods with containers that the MCPServer does not name.",
+		judge:       none(func(s *Snapshot) Fact[[]string] { return s.Detours }, "no other Service and no EndpointSlice leads to the pods, and only the expected containers run in them"),
 	},
 }
 

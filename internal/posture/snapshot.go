@@ -220,7 +220,7 @@ type Gate struct {
 type ServiceAccountToken struct {
 	// Asked: the spec has kubernetesAccess.
 	Asked bool
-	// Mounted are the pods that have one.
+	// Mounted are the pods that have one that was not asked for, and whose it is where that is not plain.
 	Mounted []string
 }
 

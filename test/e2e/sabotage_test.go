@@ -36,6 +36,10 @@ func TestE2ESabotage(t *testing.T) {
 			t.Parallel()
 			c.sabotageGates(t, table)
 		})
+		t.Run("rights", func(t *testing.T) {
+			t.Parallel()
+			c.sabotageRights(t, table)
+		})
 	})
 	table.write(t)
 }

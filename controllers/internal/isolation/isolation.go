@@ -19,10 +19,12 @@ import (
 
 // Surroundings is what decides who else may reach a server's pods, all of one namespace.
 type Surroundings struct {
-	// Server is the name of the MCPServer, PodLabels are the labels of its pods, PodPorts their named ports.
+	// Server is the name of the MCPServer, PodLabels are the labels that its pods are made with, PodPorts their named ports.
 	Server    string
 	PodLabels map[string]string
 	PodPorts  map[string]int32
+	// Pods are the labels of the pods as they are: others may have added some.
+	Pods []map[string]string
 	// Policy is the server's own NetworkPolicy as it should be.
 	Policy networkingv1.NetworkPolicySpec
 	// Policies and Services are all of the namespace, our own among them.
@@ -30,6 +32,16 @@ type Surroundings struct {
 	Services []corev1.Service
 	// Own says whether an object is a child of the server.
 	Own func(metav1.Object) bool
+}
+
+// own says whether a NetworkPolicy or a Service is the server's one: whoever makes an object can name the server as its owner.
+func (s *Surroundings) own(object metav1.Object) bool {
+	return object.GetName() == s.Server && s.Own(object)
+}
+
+// selects says whether a selector selects pods of the server.
+func (s *Surroundings) selects(selector metav1.LabelSelector) bool {
+	return Selects(selector, s.PodLabels) || slices.ContainsFunc(s.Pods, func(pod map[string]string) bool { return Selects(selector, pod) })
 }
 
 // Openings are the objects that open the pods beyond what the server's own policy allows: ByPolicies and ByServices
@@ -41,7 +53,7 @@ func ByPolicies(s Surroundings) []string {
 	var found []string
 	for i := range s.Policies {
 		policy := &s.Policies[i]
-		if s.Own(policy) || !Selects(policy.Spec.PodSelector, s.PodLabels) {
+		if s.own(policy) || !s.selects(policy.Spec.PodSelector) {
 			continue
 		}
 		var directions []string
@@ -65,7 +77,7 @@ func ByServices(s Surroundings) []string {
 	var found []string
 	for i := range s.Services {
 		service := &s.Services[i]
-		if s.Own(service) || len(service.Spec.Selector) == 0 || !labels.SelectorFromSet(service.Spec.Selector).Matches(labels.Set(s.PodLabels)) {
+		if s.own(service) || len(service.Spec.Selector) == 0 || !s.selects(metav1.LabelSelector{MatchLabels: service.Spec.Selector}) {
 			continue
 		}
 		if ports := pastTheGate(service, s.PodPorts); len(ports) > 0 {
