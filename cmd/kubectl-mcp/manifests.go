@@ -12,11 +12,13 @@ import (
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/internal/declared"
+	"github.com/bartizan-dev/bartizan/internal/discovery"
 )
 
 // mostManifest bounds a file, in bytes.
@@ -39,14 +41,19 @@ type manifests struct {
 	servers  []placed[*v1alpha1.MCPServer]
 	clients  []placed[*v1alpha1.MCPClient]
 	profiles []v1alpha1.MCPSecurityProfile
-	// configMaps are those of each namespace, by their names.
-	configMaps map[string]map[string]*corev1.ConfigMap
+	policies []v1alpha1.MCPAccessPolicy
+	// namespaced are the objects of each namespace.
+	namespaced map[string]*namespaced
 	// namespaces are the labels of those that are among the files.
 	namespaces map[string]map[string]string
+	// roles are the rules of Roles and ClusterRoles, by their kinds and names.
+	roles     map[string][]rbacv1.PolicyRule
+	bindings  []declared.Binding
+	workloads []discovery.Workload
 }
 
 func newManifests() *manifests {
-	return &manifests{configMaps: map[string]map[string]*corev1.ConfigMap{}, namespaces: map[string]map[string]string{}}
+	return &manifests{namespaced: map[string]*namespaced{}, namespaces: map[string]map[string]string{}, roles: map[string][]rbacv1.PolicyRule{}}
 }
 
 // read adds what is in a file, a folder, or standard input.
@@ -104,14 +111,14 @@ func (m *manifests) document(at place, content []byte) error {
 		return m.list(at, kind.TypeMeta, kind.Items)
 	}
 	group, version, _ := strings.Cut(kind.APIVersion, "/")
-	switch {
-	case group == v1alpha1.GroupVersion.Group && slices.Contains([]string{"MCPServer", "MCPClient", "MCPSecurityProfile"}, kind.Kind):
-		if version != v1alpha1.GroupVersion.Version {
-			return fmt.Errorf("the version %s of %s is not known; this program knows %s", version, kind.Kind, v1alpha1.GroupVersion.Version)
-		}
-	case kind.APIVersion == "v1" && (kind.Kind == "ConfigMap" || kind.Kind == "Namespace"):
-	default:
+	if read := kubernetesKinds[kind.APIVersion+" "+kind.Kind]; read != nil {
+		return read(m, content)
+	}
+	if group != v1alpha1.GroupVersion.Group || !slices.Contains([]string{"MCPServer", "MCPClient", "MCPAccessPolicy", "MCPSecurityProfile"}, kind.Kind) {
 		return nil
+	}
+	if version != v1alpha1.GroupVersion.Version {
+		return fmt.Errorf("the version %s of %s is not known; this program knows %s", version, kind.Kind, v1alpha1.GroupVersion.Version)
 	}
 	switch kind.Kind {
 	case "MCPServer":
@@ -134,26 +141,13 @@ func (m *manifests) document(at place, content []byte) error {
 			return err
 		}
 		m.profiles = append(m.profiles, profile)
-	case "ConfigMap":
-		object := &corev1.ConfigMap{}
-		if err := yaml.Unmarshal(content, object); err != nil {
-			return errors.New("it is no ConfigMap") // the error could repeat what it holds
+	case "MCPAccessPolicy":
+		policy := v1alpha1.MCPAccessPolicy{}
+		if err := strict(content, &policy, kind.Kind); err != nil {
+			return err
 		}
-		namespace := namespaceOf(object)
-		if m.configMaps[namespace] == nil {
-			m.configMaps[namespace] = map[string]*corev1.ConfigMap{}
-		}
-		m.configMaps[namespace][object.Name] = object
-	case "Namespace":
-		object := &metav1.PartialObjectMetadata{}
-		if err := yaml.Unmarshal(content, object); err != nil {
-			return errors.New("it is no Namespace")
-		}
-		labels := map[string]string{corev1.LabelMetadataName: object.Name}
-		for key, value := range object.Labels {
-			labels[key] = value
-		}
-		m.namespaces[object.Name] = labels
+		policy.Namespace = namespaceOf(&policy)
+		m.policies = append(m.policies, policy)
 	}
 	return nil
 }

@@ -24,8 +24,10 @@ func (p *plugin) scanCommand() *cobra.Command {
 		Long: `Evaluate manifests of MCPServers before they are applied, by the same controls as a server that runs. What only a cluster or an attack
 shows is unknown here.
 
-A folder stands for its files with the ends .yaml, .yml and .json, a list for its items, and - for standard input. ConfigMaps among the files are looked at for
-secrets where an MCPServer names them. Objects of other kinds are passed over. No cluster is asked.
+A folder stands for its files with the ends .yaml, .yml and .json, a list for its items, and - for standard input. What is beside an MCPServer is
+looked at, too: MCPAccessPolicies and MCPClients, ConfigMaps that it names, NetworkPolicies and Services that lead to its pods, roles that are bound to its
+ServiceAccount, workloads that are MCP servers without a gate, and the ConfigMap <name>-inventory of the operator, which tells what the server
+offers. What is wrong among them fails; that the cluster has nothing else, they cannot show. Objects of other kinds are passed over. No cluster is asked.
 
 MCPServers and MCPClients are also judged by MCPSecurityProfiles, as admission would: by all those of --profile, whatever they select and
 also while they are a dry run, and by those among the files that select the namespace, where the Namespace is among the files, too.
@@ -91,9 +93,10 @@ func (p *plugin) evaluate(m *manifests, asked []v1alpha1.MCPSecurityProfile) (al
 	}
 	for _, s := range m.servers {
 		snapshot := declared.Snapshot(s.object, p.now())
-		declared.Beside(snapshot, s.object, m.configMaps[s.object.Namespace])
+		floors := floorsOf(s.object.Namespace)
+		p.besides(snapshot, m, s.object, floors)
 		var below []profile.Violation
-		for _, floor := range floorsOf(s.object.Namespace) {
+		for _, floor := range floors {
 			declared.Under(snapshot, s.object, floor)
 			below = append(below, floor.Server(s.object)...)
 		}

@@ -28,6 +28,7 @@ spec:
   image: registry.example/mcp@sha256:0000000000000000000000000000000000000000000000000000000000000000
   transport: {type: StreamableHTTP, port: 8080}
   classification: {level: Internal, categories: [Pods], owner: team-a@example.com}
+  tools: {pinning: Enforce}
 `
 
 const badManifest = `apiVersion: bartizan.dev/v1alpha1
@@ -150,7 +151,7 @@ func TestScanSARIF(t *testing.T) {
 	rules := map[string]bool{}
 	for _, r := range log.Runs[0].Results {
 		rules[r.RuleID] = true
-		if at := r.Locations[0].PhysicalLocation; at.ArtifactLocation.URI != filepath.ToSlash(file) || at.Region.StartLine != 14 {
+		if at := r.Locations[0].PhysicalLocation; at.ArtifactLocation.URI != filepath.ToSlash(file) || at.Region.StartLine != 15 {
 			t.Errorf("%s is at %+v", r.RuleID, at)
 		}
 	}
@@ -191,6 +192,7 @@ spec:
   image: registry.example/mcp/a@sha256:0000000000000000000000000000000000000000000000000000000000000000
   transport: {type: StreamableHTTP, port: 8080}
   classification: {level: Internal, categories: [Pods], owner: team-a@example.com}
+  tools: {pinning: Enforce}
   pod: {volumes: [{name: settings, configMap: {name: settings}}], volumeMounts: [{name: settings, mountPath: /etc/settings}]}
 `
 

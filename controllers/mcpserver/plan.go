@@ -12,9 +12,9 @@ import (
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/controllers/internal/apply"
-	"github.com/bartizan-dev/bartizan/controllers/internal/isolation"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+	"github.com/bartizan-dev/bartizan/internal/isolation"
 	"github.com/bartizan-dev/bartizan/internal/policy"
 )
 

@@ -20,8 +20,8 @@ import (
 	ac "github.com/bartizan-dev/bartizan/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/controllers/authority"
 	"github.com/bartizan-dev/bartizan/controllers/internal/conditions"
-	"github.com/bartizan-dev/bartizan/controllers/internal/isolation"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
+	"github.com/bartizan-dev/bartizan/internal/isolation"
 )
 
 // statusOwner is the field owner of the status of MCPServers. What package verification writes there is its own.

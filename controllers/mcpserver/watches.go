@@ -31,9 +31,9 @@ import (
 	"github.com/bartizan-dev/bartizan/controllers/internal/apply"
 	"github.com/bartizan-dev/bartizan/controllers/internal/collect"
 	"github.com/bartizan-dev/bartizan/controllers/internal/floor"
-	"github.com/bartizan-dev/bartizan/controllers/internal/isolation"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
 	"github.com/bartizan-dev/bartizan/controllers/issuers"
+	"github.com/bartizan-dev/bartizan/internal/isolation"
 )
 
 // Where the Kubernetes API and cluster DNS answer.

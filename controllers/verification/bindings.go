@@ -22,52 +22,12 @@ import (
 // bindingsPage bounds how many bindings are in memory at once as the API server has them.
 const bindingsPage = 500
 
-// everybodys has the label of the bindings that each cluster begins with, such as that by which everybody may ask what they may do. What a
-// profile forbids is not compared with them: nobody could be without them.
-const (
-	everybodys      = "kubernetes.io/bootstrapping"
-	everybodysValue = "rbac-defaults"
-)
-
-// binding is a RoleBinding or a ClusterRoleBinding, as far as it matters.
-type binding struct {
-	kind string
-	// namespace is empty for a ClusterRoleBinding.
-	namespace, name string
-	subjects        []rbacv1.Subject
-	role            rbacv1.RoleRef
-	everybodys      bool
-}
-
-// String names it.
-func (b *binding) String() string {
-	if b.namespace == "" {
-		return b.kind + " " + b.name
-	}
-	return b.kind + " " + b.namespace + "/" + b.name
-}
-
-// names says whether it is about a ServiceAccount: by its name, or by a group that it is in.
-func (b *binding) names(namespace, account string) bool {
-	return slices.ContainsFunc(b.subjects, func(s rbacv1.Subject) bool {
-		switch s.Kind {
-		case rbacv1.ServiceAccountKind:
-			return s.Name == account && cmp.Or(s.Namespace, b.namespace) == namespace
-		case rbacv1.UserKind:
-			return s.Name == "system:serviceaccount:"+namespace+":"+account
-		case rbacv1.GroupKind:
-			return slices.Contains([]string{"system:authenticated", "system:serviceaccounts", "system:serviceaccounts:" + namespace}, s.Name)
-		}
-		return false
-	})
-}
-
 // bindings are those of the cluster at a time, and the roles that were asked for. No cache has them: they are many and everybody's, and
 // to list them once in a while is all that is needed.
 type bindings struct {
 	mutex sync.Mutex
 	at    time.Time
-	all   []binding
+	all   []declared.Binding
 	roles map[string][]rbacv1.PolicyRule
 	// missing says which could not be read; "": all were.
 	missing string
@@ -90,7 +50,7 @@ func (r *Reconciler) granted(ctx context.Context, o *observed) (*granted, error)
 	b := &r.bindings
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
-	if b.at.IsZero() || o.now.Sub(b.at) >= r.Settings.RulesAge {
+	if b.at.IsZero() || o.now.Sub(b.at) >= r.lookAge(o) {
 		if err := r.readBindings(ctx, o.now); err != nil {
 			return nil, err
 		}
@@ -98,19 +58,19 @@ func (r *Reconciler) granted(ctx context.Context, o *observed) (*granted, error)
 	account := declared.Account(o.server)
 	found := &granted{at: b.at, missing: b.missing}
 	for i := range b.all {
-		if !b.all[i].names(o.server.Namespace, account) {
+		if !b.all[i].Names(o.server.Namespace, account) {
 			continue
 		}
 		rules, err := r.rulesOf(ctx, &b.all[i])
 		if apierrors.IsForbidden(err) {
-			found.missing = "the operator may not read the " + b.all[i].role.Kind + " of " + b.all[i].String()
+			found.missing = "the operator may not read the " + b.all[i].Role.Kind + " of " + b.all[i].String()
 			continue
 		} else if err != nil {
 			return nil, err
 		}
 		for _, rule := range rules {
 			what := declared.Beyond(rule)
-			if by, forbidden := o.floor.Beyond(rule); what == "" && forbidden && !b.all[i].everybodys {
+			if by, forbidden := o.floor.Beyond(rule); what == "" && forbidden && !b.all[i].Everybodys {
 				what = "what MCPSecurityProfile " + by + " forbids"
 			}
 			if what != "" {
@@ -123,6 +83,11 @@ func (r *Reconciler) granted(ctx context.Context, o *observed) (*granted, error)
 	return found, nil
 }
 
+// lookAge is how old may be what is looked at for all servers at once: less where a server is verified more often than that.
+func (r *Reconciler) lookAge(o *observed) time.Duration {
+	return min(r.Settings.RulesAge, declared.VerificationInterval(o.server))
+}
+
 // readBindings lists all bindings that the operator may list.
 func (r *Reconciler) readBindings(ctx context.Context, now time.Time) error {
 	b := &r.bindings
@@ -132,7 +97,7 @@ func (r *Reconciler) readBindings(ctx context.Context, now time.Time) error {
 	err := r.everyPage(ctx, cluster, "", func() {
 		for i := range cluster.Items {
 			c := &cluster.Items[i]
-			b.all = append(b.all, binding{kind: "ClusterRoleBinding", name: c.Name, subjects: c.Subjects, role: c.RoleRef, everybodys: c.Labels[everybodys] == everybodysValue})
+			b.all = append(b.all, declared.ClusterBinding(c))
 		}
 	})
 	if apierrors.IsForbidden(err) {
@@ -143,7 +108,7 @@ func (r *Reconciler) readBindings(ctx context.Context, now time.Time) error {
 	take := func() {
 		for i := range inNamespace.Items {
 			n := &inNamespace.Items[i]
-			b.all = append(b.all, binding{kind: "RoleBinding", namespace: n.Namespace, name: n.Name, subjects: n.Subjects, role: n.RoleRef, everybodys: n.Labels[everybodys] == everybodysValue})
+			b.all = append(b.all, declared.NamespaceBinding(n))
 		}
 	}
 	err = r.everyPage(ctx, inNamespace, "", take)
@@ -174,23 +139,23 @@ func (r *Reconciler) everyPage(ctx context.Context, page client.ObjectList, name
 }
 
 // rulesOf are those of the role that is bound; none while there is no such role.
-func (r *Reconciler) rulesOf(ctx context.Context, b *binding) ([]rbacv1.PolicyRule, error) {
-	of := b.role.Kind + " " + b.role.Name
-	if b.role.Kind == "Role" {
-		of = b.namespace + "/" + of
+func (r *Reconciler) rulesOf(ctx context.Context, b *declared.Binding) ([]rbacv1.PolicyRule, error) {
+	of := b.Role.Kind + " " + b.Role.Name
+	if b.Role.Kind == "Role" {
+		of = b.Namespace + "/" + of
 	}
 	if known, ok := r.bindings.roles[of]; ok {
 		return known, nil
 	}
 	var rules []rbacv1.PolicyRule
 	var err error
-	if b.role.Kind == "Role" {
+	if b.Role.Kind == "Role" {
 		role := &rbacv1.Role{}
-		err = r.Live.Get(ctx, client.ObjectKey{Namespace: b.namespace, Name: b.role.Name}, role)
+		err = r.Live.Get(ctx, client.ObjectKey{Namespace: b.Namespace, Name: b.Role.Name}, role)
 		rules = role.Rules
 	} else {
 		role := &rbacv1.ClusterRole{}
-		err = r.Live.Get(ctx, client.ObjectKey{Name: b.role.Name}, role)
+		err = r.Live.Get(ctx, client.ObjectKey{Name: b.Role.Name}, role)
 		rules = role.Rules
 	}
 	if client.IgnoreNotFound(err) != nil {

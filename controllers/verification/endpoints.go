@@ -11,8 +11,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/bartizan-dev/bartizan/controllers/internal/isolation"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
+	"github.com/bartizan-dev/bartizan/internal/isolation"
 	"github.com/bartizan-dev/bartizan/internal/posture"
 )
 
@@ -47,7 +47,7 @@ func (r *Reconciler) ways(ctx context.Context, o *observed) (*ways, error) {
 	defer e.mutex.Unlock()
 	strange := slices.ContainsFunc(addresses, func(a string) bool { _, known := e.ways[a]; return !known })
 	// A pod that was not there at the last look is worth another, but a rollout is not worth one for each pod.
-	if age := o.now.Sub(e.at); e.at.IsZero() || age >= r.Settings.RulesAge || strange && age >= r.Settings.RulesAge/4 {
+	if age := o.now.Sub(e.at); e.at.IsZero() || age >= r.lookAge(o) || strange && age >= r.lookAge(o)/4 {
 		if err := r.readEndpoints(ctx, o.now); err != nil {
 			return nil, err
 		}

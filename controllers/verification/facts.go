@@ -13,9 +13,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
-	"github.com/bartizan-dev/bartizan/controllers/internal/isolation"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
 	"github.com/bartizan-dev/bartizan/internal/declared"
+	"github.com/bartizan-dev/bartizan/internal/isolation"
 	"github.com/bartizan-dev/bartizan/internal/posture"
 )
 

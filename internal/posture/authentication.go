@@ -118,6 +118,9 @@ func judgeRetired(s *Snapshot) verdict {
 }
 
 func judgeUnique(s *Snapshot) verdict {
+	if shared := s.Shared; shared.Known && len(shared.Value) > 0 {
+		return on(shared, Fail, "%s", list(shared.Value))
+	}
 	f := s.Clients
 	if v, ok := known(s, f); !ok {
 		return v

@@ -40,6 +40,9 @@ var permissions = []Control{
 		judge: func(s *Snapshot) verdict {
 			f := s.Tools
 			if v, ok := known(s, f); !ok {
+				if named := s.Sensitive; named.Known {
+					return on(named, Fail, "tools that by their names give raw commands or sensitive files: %s", list(named.Value))
+				}
 				return v
 			}
 			var found []string

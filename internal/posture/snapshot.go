@@ -18,11 +18,15 @@ type Snapshot struct {
 	Offers Fact[int]
 	// Tools are the tools that the gates have seen.
 	Tools Fact[[]Tool]
+	// Sensitive are tools that are approved, and that by their names give raw commands or sensitive files; known only where there are any.
+	Sensitive Fact[[]string]
 	// Unmanaged are MCP servers without a gate.
 	Unmanaged Fact[Unmanaged]
 
 	// Clients are the MCPClients that may reach the server.
 	Clients Fact[[]Client]
+	// Shared are keys that are of more than one client of the namespace's servers; known only where there are any.
+	Shared Fact[[]string]
 	// StaleKeys say which keys gates accept that no MCPClient has in use.
 	StaleKeys Fact[[]string]
 	// APIKeys says whether the server accepts API keys.

@@ -87,6 +87,27 @@ func Build(in Input) Result {
 	return r
 }
 
+// Written are the rules about the server as they are written, whoever they are for, without those that have ended; and what is wrong
+// with policies, so that they do not count. Whether a client names the server, it does not ask.
+func Written(server *v1alpha1.MCPServer, policies []v1alpha1.MCPAccessPolicy, now time.Time) (rules []policy.Rule, problems []Problem) {
+	var r Result
+	for _, p := range sorted(policies) {
+		if !Selects(p, server) {
+			continue
+		}
+		if wrong := Validate(p); len(wrong) > 0 {
+			problems = append(problems, wrong...)
+			continue
+		}
+		for i := range p.Spec.Rules {
+			if r.live(notAfter(&p.Spec.Rules[i]), now) {
+				rules = append(rules, compile(p, i, addressees{}))
+			}
+		}
+	}
+	return rules, problems
+}
+
 // live says whether something that ends at the time is still there, and remembers when it will not be.
 func (r *Result) live(end, now time.Time) bool {
 	if end.IsZero() {

@@ -1,9 +1,11 @@
-package verification
+package declared_test
 
 import (
 	"testing"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+
+	"github.com/bartizan-dev/bartizan/internal/declared"
 )
 
 // TestBindingsNames: a binding is about a ServiceAccount by its name, as a user, and by the groups that every ServiceAccount is in; and about
@@ -30,8 +32,8 @@ func TestBindingsNames(t *testing.T) {
 		{"all of another namespace", "", rbacv1.Subject{Kind: "Group", Name: "system:serviceaccounts:other"}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			b := binding{namespace: test.namespace, subjects: []rbacv1.Subject{{Kind: "User", Name: "somebody"}, test.subject}}
-			if got := b.names("tools", "weather"); got != test.want {
+			b := declared.Binding{Namespace: test.namespace, Subjects: []rbacv1.Subject{{Kind: "User", Name: "somebody"}, test.subject}}
+			if got := b.Names("tools", "weather"); got != test.want {
 				t.Errorf("it is about it: %v", got)
 			}
 		})
