@@ -233,7 +233,9 @@ func TestIntegrationOwnKeys(t *testing.T) {
 	w.run(w.watchesItself, func(o *Options, _ *Config) {
 		o.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 	})
-	w.create(w.server("weather"))
+	limited := w.server("weather")
+	limited.Spec.Limits = &v1alpha1.Limits{PerTool: &v1alpha1.ClientRate{RPS: 7}}
+	w.create(limited)
 	w.ready("weather")
 	keyless := w.server("keyless")
 	keyless.Spec.Authentication = &v1alpha1.Authentication{APIKeys: v1alpha1.APIKeys{Mode: v1alpha1.APIKeysDisabled}, Tokens: []v1alpha1.TokenIssuer{
@@ -329,10 +331,16 @@ func TestIntegrationOwnKeys(t *testing.T) {
 		}
 		return nil
 	})
+	if config, err := w.configuration("weather"); err != nil || config.Limits.AnswerWithinSeconds != 0 || config.Limits.PerTool.RPS != 0 {
+		t.Errorf("the configuration has limits that a gate may not know of: %v, %+v", err, config.Limits)
+	}
 	if err := w.Delete(t.Context(), old, client.GracePeriodSeconds(0)); err != nil {
 		t.Fatal(err)
 	}
 	controlplane.Eventually(t, soon, func(context.Context) error { return accepts(second.Present) })
+	if config, err := w.configuration("weather"); err != nil || config.Limits.AnswerWithinSeconds != 3600 || config.Limits.PerTool.RPS != 7 {
+		t.Errorf("the configuration has not all limits: %v, %+v", err, config.Limits)
+	}
 }
 
 // TestIntegrationGlance: between two runs the gates are looked at, and what is wrong then is found out at once.

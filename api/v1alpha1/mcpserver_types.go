@@ -262,9 +262,24 @@ type Limits struct {
 	// +kubebuilder:default=64
 	// +optional
 	Depth int32 `json:"depth,omitempty"`
+	// answerWithin is how long the server may take for the whole answer to one request, from when it has the request. Then it
+	// is told to stop, and the caller gets 504, or an error as the last event of a stream that has begun. Every try counts by
+	// itself, one that brings what the server asked for, too. Streams that answer no call stand for longer: those of GET, and
+	// subscriptions/listen.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,5}(h|m|s))+$') && duration(self) >= duration('1s') && duration(self) <= duration('24h')",message="limits.answerWithin must be between 1s and 24h, in h, m and s"
+	// +kubebuilder:default="1h"
+	// +optional
+	AnswerWithin string `json:"answerWithin,omitempty"`
 	// perClient bounds how often each client, or each subject of a token, may ask each replica. Beyond it the answer is 429.
 	// +optional
 	PerClient *ClientRate `json:"perClient,omitempty"`
+	// perTool bounds how often each client, or each subject of a token, may call each tool (tools/call) of each replica. Calls
+	// that are not allowed do not count. Beyond it the answer is 429. A rate for some clients or tools only is that of a rule
+	// of an MCPAccessPolicy.
+	// +optional
+	PerTool *ClientRate `json:"perTool,omitempty"`
 }
 
 // ClientRate bounds how often something may be asked for: a token bucket.

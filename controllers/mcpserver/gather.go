@@ -40,6 +40,8 @@ type observed struct {
 	// status says who may read the gates' status ports, verification what the operator attacks them with.
 	status       gateconfig.Status
 	verification gateconfig.Verification
+	// olderGates says that a gate of another release runs, which may be one that does not know all of a configuration.
+	olderGates bool
 
 	networkPolicy     *networkingv1.NetworkPolicy
 	gateSecret        *corev1.Secret
@@ -138,10 +140,11 @@ func (r *Reconciler) gatherAccess(ctx context.Context, o *observed) error {
 // gatherVerification finds the keys that the gates accept from the operator now. There are none while a gate of another release
 // runs: one from before such keys would refuse a configuration that has some, and whatever is revoked in it.
 func (r *Reconciler) gatherVerification(ctx context.Context, o *observed) error {
-	if ours := manifests.TemplateRevision(r.Settings.GateImage); slices.ContainsFunc(o.pods, func(pod corev1.Pod) bool {
+	ours := manifests.TemplateRevision(r.Settings.GateImage)
+	if o.olderGates = slices.ContainsFunc(o.pods, func(pod corev1.Pod) bool {
 		revision := pod.Labels[manifests.LabelTemplateRevision]
 		return revision != "" && revision != ours
-	}) {
+	}); o.olderGates {
 		return nil
 	}
 	series, err := authority.SyntheticKeys(ctx, r.Client, r.Settings.Namespace, o.server)

@@ -116,6 +116,9 @@ func build(o *observed, p manifests.Params) (plan, error) {
 		return plan{}, err
 	}
 	config.Policy.Forbidden, config.Verification = forbidden(o), o.verification
+	if o.olderGates {
+		config = manifests.ForOlderGates(config)
+	}
 	if p.Gate, err = manifests.Seal(config); err != nil {
 		return plan{}, err
 	}
@@ -191,7 +194,11 @@ func restricted(o *observed, p manifests.Params, problems manifests.Problems) (p
 			if forbidden := forbidden(o); valid(forbidden) {
 				next.Policy.Forbidden = forbidden
 			}
-			if p.Gate, err = manifests.Seal(manifests.Restrict(current, next)); err != nil {
+			kept := manifests.Restrict(current, next)
+			if o.olderGates {
+				kept = manifests.ForOlderGates(kept)
+			}
+			if p.Gate, err = manifests.Seal(kept); err != nil {
 				return plan{}, err
 			}
 			secret, err := manifests.GateSecret(p)

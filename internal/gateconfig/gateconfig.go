@@ -79,7 +79,7 @@ type Config struct {
 	Endpoint Endpoint `json:"endpoint"`
 	// Upstream is the server behind the gate, in the same pod.
 	Upstream Upstream `json:"upstream"`
-	// Limits bound one request.
+	// Limits bound requests and their answers.
 	Limits Limits `json:"limits"`
 	// Authentication says which credentials are accepted or demanded.
 	Authentication Authentication `json:"authentication"`
@@ -133,7 +133,7 @@ type Upstream struct {
 	MinRevision Revision `json:"minRevision"`
 }
 
-// Limits bound one request. Zero is not a valid limit.
+// Limits bound requests. Zero is not a valid limit of one's size.
 type Limits struct {
 	// RequestBytes bounds the body of a request, in bytes.
 	RequestBytes int64 `json:"requestBytes"`
@@ -141,7 +141,14 @@ type Limits struct {
 	Depth int `json:"depth"`
 	// PerClient bounds how often each client may ask; zero for no bound.
 	PerClient ClientRate `json:"perClient,omitzero"`
+	// PerTool bounds how often each client may call each tool; zero for no bound.
+	PerTool ClientRate `json:"perTool,omitzero"`
+	// AnswerWithinSeconds bounds the time that the server may take for an answer; zero for no bound.
+	AnswerWithinSeconds int64 `json:"answerWithinSeconds,omitzero"`
 }
+
+// MaxAnswerWithin is the longest AnswerWithinSeconds.
+const MaxAnswerWithin = 24 * time.Hour
 
 // ClientRate is so many requests at once, and so many more in each second.
 type ClientRate struct {

@@ -104,8 +104,14 @@ func (c *Config) validate() error {
 	if c.Limits.Depth <= 0 {
 		return errors.New("limits.depth: not positive")
 	}
-	if r := c.Limits.PerClient; r != (ClientRate{}) && (r.RPS <= 0 || r.Burst <= 0) {
+	if !c.Limits.PerClient.valid() {
 		return errors.New("limits.perClient: not a rate of at least one request")
+	}
+	if !c.Limits.PerTool.valid() {
+		return errors.New("limits.perTool: not a rate of at least one request")
+	}
+	if s := c.Limits.AnswerWithinSeconds; s < 0 || s > int64(MaxAnswerWithin.Seconds()) {
+		return errors.New("limits.answerWithinSeconds: not a time of up to 24 hours")
 	}
 	if m := c.Authentication.APIKeys; m != Enabled && m != Disabled {
 		return errors.New("authentication.apiKeys: not Enabled or Disabled")
@@ -152,6 +158,8 @@ func (c *Config) validate() error {
 	}
 	return nil
 }
+
+func (r ClientRate) valid() bool { return r == (ClientRate{}) || r.RPS > 0 && r.Burst > 0 }
 
 func (e *Endpoint) validate() error {
 	if u, err := url.Parse(e.URL); err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {

@@ -91,6 +91,19 @@ var rules = []struct {
 	{"request size too small", "server", `spec: {limits: {requestBytes: '1023'}}`, []string{
 		`spec.limits.requestBytes: Invalid value: "1023": limits.requestBytes must be a quantity between 1Ki and 64Mi`,
 	}},
+	{"answers at once", "server", `spec: {limits: {answerWithin: 0s}}`, []string{
+		`spec.limits.answerWithin: Invalid value: "0s": limits.answerWithin must be between 1s and 24h, in h, m and s`,
+	}},
+	{"answers after days", "server", `spec: {limits: {answerWithin: 24h1s}}`, []string{
+		`spec.limits.answerWithin: Invalid value: "24h1s": limits.answerWithin must be between 1s and 24h, in h, m and s`,
+	}},
+	{"answers within parts of a second", "server", `spec: {limits: {answerWithin: 1500ms}}`, []string{
+		`spec.limits.answerWithin: Invalid value: "1500ms": limits.answerWithin must be between 1s and 24h, in h, m and s`,
+	}},
+	{"answers within the longest time, few calls of a tool", "server", `spec: {limits: {answerWithin: 24h, perTool: {rps: 1, burst: 1}}}`, nil},
+	{"no calls of a tool", "server", `spec: {limits: {perTool: {rps: 0}}}`, []string{
+		"spec.limits.perTool.rps: Invalid value: 0: spec.limits.perTool.rps in body should be greater than or equal to 1",
+	}},
 	{"verification too often", "server", `spec: {verification: {interval: 9s}}`, []string{
 		`spec.verification.interval: Invalid value: "9s": verification.interval must be between 10s and 168h, in h, m and s`,
 	}},

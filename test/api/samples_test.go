@@ -39,7 +39,7 @@ func TestIntegrationDefaults(t *testing.T) {
 			server + `, "sessions": "Stateful", "minRevision": "2025-06-18"},
 				"authentication": {"apiKeys": {"mode": "Enabled"}, "clientCertificates": {"mode": "Required"}},
 				"tls": {"duration": "24h", "renewBefore": "8h"},
-				"limits": {"requestBytes": "4Mi", "depth": 64}, "replicas": 1}`,
+				"limits": {"requestBytes": "4Mi", "depth": 64, "answerWithin": "1h"}, "replicas": 1}`,
 		},
 		{
 			"server with empty parts", "MCPServer",
@@ -49,7 +49,7 @@ func TestIntegrationDefaults(t *testing.T) {
 			server + `, "sessions": "Stateful", "minRevision": "2025-06-18"},
 				"authentication": {"apiKeys": {"mode": "Disabled"}, "clientCertificates": {"mode": "Required"}},
 				"tls": {"duration": "24h", "renewBefore": "8h", "issuerRef": {"group": "cert-manager.io", "kind": "Issuer", "name": "mine"}},
-				"limits": {"requestBytes": "4Mi", "depth": 8}, "replicas": 1,
+				"limits": {"requestBytes": "4Mi", "depth": 8, "answerWithin": "1h"}, "replicas": 1,
 				"network": {"internet": "Denied"},
 				"pod": {"volumes": [{"name": "a", "configMap": {"name": "a"}}], "volumeMounts": [{"name": "a", "mountPath": "/a", "mode": "ReadOnly"}]},
 				"secrets": [{"name": "s", "storeRef": {"kind": "SecretStore", "name": "v"}, "refreshInterval": "1h", "data": [{"remoteRef": {"key": "k"}, "file": "f"}]}]}`,
@@ -61,7 +61,7 @@ func TestIntegrationDefaults(t *testing.T) {
 				"stdio": {"children": "PerPrincipal", "maxChildren": 16, "idleTimeout": "10m"}},
 				"authentication": {"apiKeys": {"mode": "Enabled"}, "clientCertificates": {"mode": "Required"}},
 				"tls": {"duration": "24h", "renewBefore": "8h"},
-				"limits": {"requestBytes": "4Mi", "depth": 64}, "replicas": 1}`,
+				"limits": {"requestBytes": "4Mi", "depth": 64, "answerWithin": "1h"}, "replicas": 1}`,
 		},
 		{
 			"client", "MCPClient",

@@ -91,11 +91,32 @@ func Tools(s *v1alpha1.MCPServer) gateconfig.Tools {
 	return tools
 }
 
+func answerWithin(s *v1alpha1.MCPServer) string {
+	if s.Spec.Limits == nil {
+		return "1h"
+	}
+	return cmp.Or(s.Spec.Limits.AnswerWithin, "1h")
+}
+
 func perClient(s *v1alpha1.MCPServer) gateconfig.ClientRate {
-	if s.Spec.Limits == nil || s.Spec.Limits.PerClient == nil {
+	if s.Spec.Limits == nil {
 		return gateconfig.ClientRate{}
 	}
-	spec := s.Spec.Limits.PerClient
+	return clientRate(s.Spec.Limits.PerClient)
+}
+
+func perTool(s *v1alpha1.MCPServer) gateconfig.ClientRate {
+	if s.Spec.Limits == nil {
+		return gateconfig.ClientRate{}
+	}
+	return clientRate(s.Spec.Limits.PerTool)
+}
+
+// clientRate is no bound where the spec has none.
+func clientRate(spec *v1alpha1.ClientRate) gateconfig.ClientRate {
+	if spec == nil {
+		return gateconfig.ClientRate{}
+	}
 	return gateconfig.ClientRate{RPS: int(spec.RPS), Burst: int(cmp.Or(spec.Burst, spec.RPS))}
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 
@@ -28,6 +29,10 @@ func GateConfig(server *v1alpha1.MCPServer, clusterDomain string, who access.Res
 	if err != nil {
 		return gateconfig.Config{}, fmt.Errorf("MCPServer %s/%s: spec.limits.requestBytes is not a quantity; write one such as 4Mi", server.Namespace, server.Name)
 	}
+	within, err := time.ParseDuration(answerWithin(server))
+	if err != nil {
+		return gateconfig.Config{}, fmt.Errorf("MCPServer %s/%s: spec.limits.answerWithin is not a duration; write one such as 5m", server.Namespace, server.Name)
+	}
 	rules := who.Policy
 	rules.Forbidden = Forbidden(server)
 	authentication := Authentication(server)
@@ -40,8 +45,9 @@ func GateConfig(server *v1alpha1.MCPServer, clusterDomain string, who access.Res
 			Hosts:   endpointHosts(server, clusterDomain),
 			Origins: origins(server),
 		},
-		Upstream:       upstreamOf(server),
-		Limits:         gateconfig.Limits{RequestBytes: bytes.Value(), Depth: depth(server), PerClient: perClient(server)},
+		Upstream: upstreamOf(server),
+		Limits: gateconfig.Limits{RequestBytes: bytes.Value(), Depth: depth(server), PerClient: perClient(server), PerTool: perTool(server),
+			AnswerWithinSeconds: int64(within / time.Second)},
 		Authentication: authentication,
 		Authorities:    who.Authorities,
 		Status:         status,
@@ -51,6 +57,13 @@ func GateConfig(server *v1alpha1.MCPServer, clusterDomain string, who access.Res
 		Tools:          Tools(server),
 		Policy:         rules,
 	}, nil
+}
+
+// ForOlderGates is a configuration without what gates of an earlier release do not know: they would refuse all of it, and whatever
+// is revoked in it.
+func ForOlderGates(c gateconfig.Config) gateconfig.Config {
+	c.Limits.PerTool, c.Limits.AnswerWithinSeconds = gateconfig.ClientRate{}, 0
+	return c
 }
 
 func upstreamOf(server *v1alpha1.MCPServer) gateconfig.Upstream {

@@ -404,6 +404,12 @@ func describe(rules []rbac.PolicyRule) string {
 	return strings.Join(all, ", ")
 }
 
+func (f *finder) rate(field string, rate *v1alpha1.ClientRate) {
+	if rate != nil && (rate.RPS < 1 || rate.Burst < 0) {
+		f.add(ReasonLimitsInvalid, field, "rps and burst must be at least 1")
+	}
+}
+
 func (f *finder) limits() {
 	low, high := resource.MustParse("1Ki"), resource.MustParse("64Mi")
 	if q, err := resource.ParseQuantity(requestBytes(f.server)); err != nil || q.Cmp(low) < 0 || q.Cmp(high) > 0 {
@@ -412,8 +418,12 @@ func (f *finder) limits() {
 	if d := depth(f.server); d < 8 || d > 1000 {
 		f.add(ReasonLimitsInvalid, "spec.limits.depth", "%d is not between 8 and 1000", d)
 	}
-	if rate := perClient(f.server); f.server.Spec.Limits != nil && f.server.Spec.Limits.PerClient != nil && (rate.RPS < 1 || rate.Burst < 1) {
-		f.add(ReasonLimitsInvalid, "spec.limits.perClient", "rps and burst must be at least 1")
+	if d, err := time.ParseDuration(answerWithin(f.server)); err != nil || d < time.Second || d > gateconfig.MaxAnswerWithin {
+		f.add(ReasonLimitsInvalid, "spec.limits.answerWithin", "%q is no duration between 1s and 24h", answerWithin(f.server))
+	}
+	if spec := f.server.Spec.Limits; spec != nil {
+		f.rate("spec.limits.perClient", spec.PerClient)
+		f.rate("spec.limits.perTool", spec.PerTool)
 	}
 	if _, err := policy.Forbid(Forbidden(f.server)); err != nil {
 		f.add(ReasonLimitsInvalid, "spec.tools.forbidden", "%v", err)

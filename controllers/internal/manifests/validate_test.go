@@ -111,8 +111,15 @@ func TestValidate(t *testing.T) {
 		}, ReasonRightsNotGrantable, ""},
 		"no rights at all": {func(s *v1alpha1.MCPServer) { s.Spec.KubernetesAccess = &v1alpha1.KubernetesAccess{} }, ReasonRightsNotGrantable, ""},
 		"rate of clients":  {func(s *v1alpha1.MCPServer) { s.Spec.Limits = &v1alpha1.Limits{PerClient: &v1alpha1.ClientRate{}} }, ReasonLimitsInvalid, ""},
-		"forbidden":        {func(s *v1alpha1.MCPServer) { s.Spec.Tools = &v1alpha1.Tools{Forbidden: []string{"a[b]"}} }, ReasonLimitsInvalid, ""},
-		"request bytes":    {func(s *v1alpha1.MCPServer) { s.Spec.Limits = &v1alpha1.Limits{RequestBytes: "1Gi"} }, ReasonLimitsInvalid, ""},
+		"rate of tools": {func(s *v1alpha1.MCPServer) {
+			s.Spec.Limits = &v1alpha1.Limits{PerTool: &v1alpha1.ClientRate{RPS: 1, Burst: -1}}
+		}, ReasonLimitsInvalid, ""},
+		"endless answers": {func(s *v1alpha1.MCPServer) { s.Spec.Limits = &v1alpha1.Limits{AnswerWithin: "25h"} }, ReasonLimitsInvalid,
+			`spec.limits.answerWithin: "25h" is no duration between 1s and 24h`},
+		"answers at once": {func(s *v1alpha1.MCPServer) { s.Spec.Limits = &v1alpha1.Limits{AnswerWithin: "0s"} }, ReasonLimitsInvalid, ""},
+		"no time":         {func(s *v1alpha1.MCPServer) { s.Spec.Limits = &v1alpha1.Limits{AnswerWithin: "soon"} }, ReasonLimitsInvalid, ""},
+		"forbidden":       {func(s *v1alpha1.MCPServer) { s.Spec.Tools = &v1alpha1.Tools{Forbidden: []string{"a[b]"}} }, ReasonLimitsInvalid, ""},
+		"request bytes":   {func(s *v1alpha1.MCPServer) { s.Spec.Limits = &v1alpha1.Limits{RequestBytes: "1Gi"} }, ReasonLimitsInvalid, ""},
 		"requests above limits": {func(s *v1alpha1.MCPServer) {
 			s.Spec.Resources = &core.ResourceRequirements{
 				Limits:   core.ResourceList{core.ResourceCPU: resource.MustParse("1")},

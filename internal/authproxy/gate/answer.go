@@ -171,18 +171,26 @@ func (x *exchange) stream(ctx context.Context, answer *upstream.Answer) {
 	if err == nil && !out.gone && !x.ended(resumable) {
 		err = errStream
 	}
+	late := err != nil && context.Cause(ctx) == error(errLate)
+	if late {
+		err = errLate
+	}
 	var refusal *message.Error
 	switch {
 	case err == nil && !out.gone:
+	case late && x.answered && !out.gone:
+		// The caller has its answer, and the server went on with something that is none.
+		x.gate.metrics.Cut(errLate.Reason)
 	case out.waits && errors.As(err, &refusal):
 		x.refuse(audit.Failed, refusal)
 	case out.waits:
 		x.fail(ctx, upstream.Broken)
 	case errors.Is(context.Cause(ctx), errDraining):
 		// The end of a stream that belongs to no call; its client opens another, elsewhere.
-	case errors.As(err, &refusal) && context.Cause(ctx) == nil && x.message != nil && !x.answered && !out.gone:
+	case errors.As(err, &refusal) && (late || context.Cause(ctx) == nil) && x.message != nil && !x.answered && !out.gone:
 		// The caller waits for an answer to its id, so it gets ours: no data of the server's event has been written.
 		x.gate.metrics.Cut(refusal.Reason)
+		x.record.Reason = refusal.Reason
 		_, _ = out.Write(append(append([]byte("data: "), refusal.JSON(x.id)...), "\n\n"...))
 		_ = out.Flush()
 	default:
@@ -266,6 +274,7 @@ func (x *exchange) cut(ctx context.Context, err error) {
 		reason = errGone.Reason
 	}
 	x.gate.metrics.Cut(reason)
+	x.record.Reason = reason
 	panic(http.ErrAbortHandler)
 }
 

@@ -231,6 +231,12 @@ func (x *exchange) fits(grants *decision.Grants) *message.Error {
 	if listed == nil {
 		listed, _ = x.gate.lister.Current()
 	}
+	if listed == nil && message.HasParams(x.forward) && x.gate.options.ListInterval > 0 && grants.MayTool(tool, x.record.Time) {
+		// What such a header has to say only the tool's definition tells.
+		if listed = x.await(); listed == nil {
+			return errNotListed
+		}
+	}
 	var mirrors []message.Mirror
 	if listed != nil && m.Modern() {
 		mirrors = listed.Mirrors(tool)

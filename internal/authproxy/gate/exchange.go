@@ -41,8 +41,11 @@ type exchange struct {
 	span            *trace.Span
 	// refusal is the gate's answer where that is an error.
 	refusal *message.Error
-	// ends ends the call with its credential.
+	// ends ends the call with its credential, and when the server's answer is late; zero where it is never that.
 	ends *time.Timer
+	late time.Time
+	// metered is the use of a rule that was counted for the request.
+	metered meteredUse
 
 	principal identity.Principal
 	// grants are the caller's by the generation granted, which is the one in force when something was judged last.
@@ -149,6 +152,9 @@ func (x *exchange) serve() {
 			x.retryAfter(verdict.Wait)
 		}
 		x.refuse(audit.Denied, denied(verdict))
+		return
+	}
+	if !x.withinToolRate() {
 		return
 	}
 	_ = x.rc.SetReadDeadline(time.Time{})
@@ -387,6 +393,7 @@ func (x *exchange) pass() {
 	// The call is not tied to the caller's connection: in the legacy revisions a disconnect is not a cancel.
 	ctx, cancel := context.WithCancelCause(x.gate.life)
 	defer cancel(nil)
+	defer x.takeBack(ctx)
 	defer x.gate.follow(x, cancel)()
 	x.remember()
 	defer x.gate.watch(x, cancel)()

@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"hash/maphash"
 	"io"
 	"net/http"
 	"sync/atomic"
@@ -95,9 +96,12 @@ type Gate struct {
 	connections *listener.Connections
 	requests    *limit.Slots
 	held        *limit.Bytes
-	// clients and rules are the rates of clients and of rules; failures count failed logins by source.
+	// clients, rules and tools are the rates of clients, of rules, and of tools by the hash of a toolUse; failures count failed
+	// logins by source.
 	clients  *limit.Rates[string]
 	rules    *limit.Rates[ruleUse]
+	tools    *limit.Rates[uint64]
+	seed     maphash.Seed
 	failures *limit.Failures
 	// announced are the marks of the operator's verifications.
 	announced announced
@@ -106,7 +110,7 @@ type Gate struct {
 	// life ends with the gate, and every call with it.
 	life context.Context
 	end  context.CancelFunc
-	// replies counts the refusals of the server's requests that are on their way to it.
+	// replies counts the gate's own messages that are on their way to the server.
 	replies atomic.Int64
 	// orphans counts answers that are still read for a client that went away.
 	orphans atomic.Int64
@@ -153,6 +157,8 @@ func New(options Options) (*Gate, error) {
 		held:        limit.NewBytes(options.Bounds.Held, options.Bounds.ClientHeld),
 		clients:     limit.NewRates[string](),
 		rules:       limit.NewRates[ruleUse](),
+		tools:       limit.NewRates[uint64](),
+		seed:        maphash.MakeSeed(),
 		failures:    limit.NewFailures(time.Now()),
 		calls:       calls{open: map[*exchange]context.CancelCauseFunc{}},
 	}

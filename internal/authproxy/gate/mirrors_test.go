@@ -21,6 +21,8 @@ type trusting struct {
 	mu      sync.Mutex
 	regions map[string]int
 	calls   int
+	// hides says that the server does not tell of its tools.
+	hides bool
 }
 
 func (s *trusting) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -39,6 +41,12 @@ func (s *trusting) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "server/discover":
 		answer = `"result":{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"ttlMs":0,"cacheScope":"private"}`
 	case "tools/list":
+		s.mu.Lock()
+		hides := s.hides
+		s.mu.Unlock()
+		if hides {
+			break
+		}
 		answer = `"result":{"resultType":"complete","ttlMs":0,"cacheScope":"private","tools":[{"name":"slow","inputSchema":{"type":"object"}},` +
 			`{"name":"greet","inputSchema":{"type":"object","properties":{"region":{"type":"string","x-mcp-header":"Region"}}}}]}`
 	case "tools/call":
@@ -107,6 +115,50 @@ func TestHeadersRepeatTheArguments(t *testing.T) {
 	defer server.mu.Unlock()
 	// The one for the east is of the tool that declares nothing.
 	if server.regions["west"] != 1 || server.regions["east"] != 1 || server.regions[""] != 1 || server.calls != 4 {
+		t.Errorf("the server was called for %v", server.regions)
+	}
+}
+
+// TestHeadersBeforeTheListing: what headers that repeat arguments have to say is not known until the server is listed. Until then a call
+// with such headers waits, and is refused in the end; any other goes on.
+func TestHeadersBeforeTheListing(t *testing.T) {
+	t.Parallel()
+	server := &trusting{regions: map[string]int{}, hides: true}
+	web := httptest.NewServer(server)
+	t.Cleanup(func() { gatetest.End(web) })
+	w := newWorld(t, web.Listener.Addr().String(), func(w *world) {
+		w.options.ListInterval = time.Hour
+		w.config.Upstream.Path = "/"
+	})
+	greet := func() *http.Request {
+		return w.modernly("tools/call", "greet", `"name":"greet","arguments":{"region":"west"}`)
+	}
+	east := func(r *http.Request) *http.Request { r.Header.Set("Mcp-Param-Region", "east"); return r }
+	for name, test := range map[string]struct {
+		key     string
+		request *http.Request
+		status  int
+		reason  string
+	}{
+		"a header":                        {w.aliceKey, east(greet()), 503, "not-listed"},
+		"no header":                       {w.aliceKey, greet(), 200, ""},
+		"who may not call it":             {w.bobKey, east(greet()), 403, "no-rule"},
+		"a revision without such headers": {w.aliceKey, east(w.post(legacyCall)), 200, ""},
+	} {
+		before := server.count()
+		status, _, body := do(t, w.keyed(test.key), test.request)
+		if record, passed := w.audit.last(t), server.count()-before; status != test.status || record.Reason != test.reason || (passed == 1) != (status == 200) {
+			t.Errorf("%s: %d %s, %d calls of the server, %+v", name, status, body, passed, record)
+		}
+	}
+	server.mu.Lock()
+	server.hides = false
+	server.mu.Unlock()
+	gatetest.Eventually(t, "the header is compared", func() bool {
+		_, _, _ = do(t, w.keyed(w.aliceKey), east(greet()))
+		return w.audit.last(t).Reason == "header"
+	})
+	if server.regions["east"] != 0 {
 		t.Errorf("the server was called for %v", server.regions)
 	}
 }

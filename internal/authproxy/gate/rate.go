@@ -2,6 +2,7 @@ package gate
 
 import (
 	"encoding/hex"
+	"hash/maphash"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -17,9 +18,20 @@ import (
 // ruleUse is one principal's use of one rule.
 type ruleUse struct{ rule, principal string }
 
+// meteredUse is a use that was counted, and by which rate.
+type meteredUse struct {
+	ruleUse
+	rate limit.Rate
+}
+
 // Take makes an exchange the decision's meter.
 func (x *exchange) Take(rule string, rate limit.Rate) time.Duration {
-	return x.gate.rules.Take(ruleUse{rule, x.principal.Name()}, rate, time.Now())
+	use := ruleUse{rule, x.principal.Name()}
+	wait := x.gate.rules.Take(use, rate, time.Now())
+	if wait == 0 {
+		x.metered = meteredUse{use, rate}
+	}
+	return wait
 }
 
 // withinRate says whether the client may ask once more now, and answers when it may not.
@@ -35,6 +47,32 @@ func (x *exchange) withinRate() bool {
 	x.gate.metrics.Throttled("client")
 	x.retryAfter(wait)
 	x.refuse(audit.Refused, errRate)
+	return false
+}
+
+// toolUse is one principal's use of one tool. Only its hash is kept: with patterns, a tool's name is whatever a caller calls it.
+type toolUse struct{ principal, tool string }
+
+// withinToolRate says whether the client may call the tool once more now, and answers when it may not: then the call does not count
+// for its rule. Only calls that a rule allows come here, so that what is not allowed neither counts nor takes memory.
+func (x *exchange) withinToolRate() bool {
+	per := x.config.Limits.PerTool
+	if per.RPS == 0 || x.message == nil || x.message.Method != "tools/call" {
+		return true
+	}
+	now := time.Now()
+	use := maphash.Comparable(x.gate.seed, toolUse{x.principal.Name(), x.message.Targets[0].Name})
+	wait := x.gate.tools.Take(use, limit.Rate{Burst: per.Burst, Requests: per.RPS, Per: time.Second}, now)
+	if wait == 0 {
+		return true
+	}
+	if x.metered.rule != "" {
+		x.gate.rules.Give(x.metered.ruleUse, x.metered.rate)
+	}
+	x.gate.metrics.Throttled("tool")
+	x.retryAfter(wait)
+	x.record.Rule = ""
+	x.refuse(audit.Refused, errToolRate)
 	return false
 }
 

@@ -1,6 +1,7 @@
 package gate_test
 
 import (
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strconv"
@@ -91,6 +92,66 @@ func TestRuleRate(t *testing.T) {
 		passed := len(upstream.seen()) - before
 		if r := w.audit.last(t); status != tc.status || r.Reason != tc.reason || (passed == 1) != (tc.status == 200) {
 			t.Errorf("%s %s: %d %s, %d requests to the server, %+v", tc.name, tc.arguments, status, body, passed, r)
+		}
+	}
+}
+
+// TestToolRate: each caller has so many calls of each tool, in every revision, whatever other rates allow; a call that is refused for
+// it counts for no other, and one that another rate or the policy refuses does not count for it.
+func TestToolRate(t *testing.T) {
+	t.Parallel()
+	upstream := newRecorder(t, result)
+	w := newWorld(t, upstream.address(), (*world).withBob, func(w *world) {
+		w.config.Limits.PerTool = gateconfig.ClientRate{RPS: 1, Burst: 3}
+		w.config.Policy.Rules[0].Rate = policy.Rate{Requests: 60, PerSeconds: 24 * 3600}
+		w.config.Policy.Rules = append(w.config.Policy.Rules, policy.Rule{ID: "friends/2", Clients: []string{"agents/alice"}, Tools: []string{"any-*"}, Prompts: []string{"*"}, Resources: []string{"file:///**"}})
+	})
+	alice, bob := w.keyed(w.aliceKey), w.keyed(w.bobKey)
+	passed, refused := 0, 0
+	for i := range 80 {
+		r := w.modern()
+		if i%2 == 1 {
+			r = w.post(legacyCall)
+		}
+		status, header, body := do(t, alice, r)
+		switch status {
+		case http.StatusOK:
+			passed++
+		case http.StatusTooManyRequests:
+			refused++
+			if r := w.audit.last(t); seconds(t, header) != 1 || !strings.Contains(body, "-31429") || refused <= 10 && (r.Decision != audit.Refused || r.Reason != "tool-rate" || r.Rule != "" || len(r.Targets) != 1) {
+				t.Errorf("%v %s %+v", header, body, r)
+			}
+		default:
+			t.Fatalf("%d %s", status, body)
+		}
+	}
+	if passed < 3 || refused == 0 || len(upstream.seen()) != passed {
+		t.Errorf("%d passed, %d were refused, the server had %d", passed, refused, len(upstream.seen()))
+	}
+	if got := w.metric(t, `bartizan_gate_throttled_total{limit="tool"}`); got != strconv.Itoa(refused) {
+		t.Errorf("%s are counted of %d", got, refused)
+	}
+	// The rule allows 60 in a day. What was refused has not counted for it.
+	if status, _, body := do(t, alice, w.post(strings.Replace(legacyCall, "greet", "slow", 1))); status != http.StatusOK {
+		t.Errorf("another tool: %d %s", status, body)
+	}
+	if status, _, body := do(t, bob, w.post(legacyCall)); status != http.StatusOK {
+		t.Errorf("another client: %d %s", status, body)
+	}
+	// Neither what may not be called nor what is no call of a tool has a rate.
+	for range 10 {
+		for request, want := range map[*http.Request]int{
+			w.post(strings.Replace(legacyCall, "greet", "erase", 1)): 403,
+			w.post(legacyList): 200,
+			w.post(`{"jsonrpc":"2.0","id":1,"method":"prompts/get","params":{"name":"a"}}`):              200,
+			w.post(`{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"file:///a"}}`):    200,
+			w.post(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}`):      202,
+			w.post(strings.Replace(legacyCall, "greet", "any-"+strings.Repeat("x", rand.IntN(1<<9)), 1)): 200,
+		} {
+			if status, _, body := do(t, alice, request); status != want {
+				t.Errorf("%d; want %d: %s", status, want, body)
+			}
 		}
 	}
 }

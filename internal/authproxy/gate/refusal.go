@@ -20,6 +20,7 @@ const (
 	codeRate            = -31429
 	codeServer          = -31502
 	codeUnavailable     = -31503
+	codeLate            = -31504
 	codeUnknownMethod   = -32601
 )
 
@@ -53,6 +54,10 @@ var (
 		Message: "The gate has as much to do as it can take. Try again soon, with fewer or smaller requests at once."}
 	errRate = &message.Error{Status: http.StatusTooManyRequests, Code: codeRate, Reason: "client-rate",
 		Message: "This client asks more often than this server allows. Try again after the time that Retry-After says."}
+	errToolRate = &message.Error{Status: http.StatusTooManyRequests, Code: codeRate, Reason: "tool-rate",
+		Message: "This client calls this tool more often than this server allows. Try again after the time that Retry-After says."}
+	errLate = &message.Error{Status: http.StatusGatewayTimeout, Code: codeLate, Reason: "upstream-timeout",
+		Message: "The server took longer for its answer than it may, and was told to stop. Ask for less at once, or ask its owner for more time."}
 	errGone = &message.Error{Status: statusClientGone, Code: codeRefused, Reason: "client-gone",
 		Message: "The client went away."}
 	errDraining = &message.Error{Status: http.StatusServiceUnavailable, Code: codeUnavailable, Reason: "draining",

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 )
 
 const (
-	// maxReplies bounds the refusals that are on their way to the server, replyTime the time that one takes.
+	// maxReplies bounds the messages of the gate's own that are on their way to the server, replyTime the time that one takes.
 	maxReplies = 64
 	replyTime  = 10 * time.Second
 	// reasonNoAnswer is for a request that the client could not answer: there is no session, or too many are under way.
@@ -77,14 +78,37 @@ func (x *exchange) Withdraw(id []byte) bool {
 
 // reply tells the server that its request will not be answered by the client; false when that is not possible now.
 func (g *Gate) reply(x *exchange, id []byte) bool {
+	return g.tell(x, g.client, append(append([]byte(`{"jsonrpc":"2.0","id":`), id...), notDone...))
+}
+
+// takeBack tells the server of a session that nobody waits for the answer any more, where the call was ended before it had one: in
+// the revisions with sessions, that the connection ends says nothing (MCP 2025-11-25, "Cancellation").
+func (x *exchange) takeBack(ctx context.Context) {
+	cause, m := context.Cause(ctx), x.message
+	if cause == nil || m == nil || m.Kind != message.Request || m.Modern() || m.Method == "initialize" ||
+		x.session.ID == "" || x.answered {
+		return
+	}
+	var ended *message.Error
+	if !errors.As(cause, &ended) {
+		return // the gate itself ends
+	}
+	client := x.gate.client
+	if x.listed != nil {
+		client = x.listed.Client
+	}
+	x.gate.tell(x, client, append(append([]byte(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":`), x.id...), "}}"...))
+}
+
+// tell sends the server a message of the gate's own in the exchange's session; false when that is not possible now.
+func (g *Gate) tell(x *exchange, client *upstream.Client, body []byte) bool {
 	if g.replies.Add(1) > maxReplies {
 		g.replies.Add(-1)
 		return false
 	}
 	request := upstream.Request{
 		Verb: http.MethodPost, Address: g.address(x.config), Path: x.gate.path(x.config), Principal: x.principal.Name(), SessionID: x.session.ID,
-		Headers: http.Header{},
-		Body:    append(append([]byte(`{"jsonrpc":"2.0","id":`), id...), notDone...),
+		Headers: http.Header{}, Body: body,
 	}
 	if x.session.Revision != "" {
 		request.Headers[message.HeaderRevision] = []string{string(x.session.Revision)}
@@ -93,7 +117,7 @@ func (g *Gate) reply(x *exchange, id []byte) bool {
 		defer g.replies.Add(-1)
 		ctx, cancel := context.WithTimeout(g.life, replyTime)
 		defer cancel()
-		answer, err := g.client.Do(ctx, request)
+		answer, err := client.Do(ctx, request)
 		if err == nil && answer.Body != nil {
 			_ = answer.Body.Close()
 		}

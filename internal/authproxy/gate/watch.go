@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/bartizan-dev/bartizan/internal/authproxy/identity"
+	"github.com/bartizan-dev/bartizan/internal/authproxy/message"
 )
 
 const (
@@ -27,10 +28,13 @@ type calls struct {
 	open map[*exchange]context.CancelCauseFunc
 }
 
-// watch ends the call when its credential ends, leaves the configuration or loses the right to it, and a stream that
-// would not end by itself when the gate does. The returned function ends watching.
+// watch ends the call when its credential ends, leaves the configuration or loses the right to it, or when the server takes too
+// long for its answer, and a stream that would not end by itself when the gate does. The returned function ends watching.
 func (g *Gate) watch(x *exchange, cancel context.CancelCauseFunc) func() {
-	x.ends = time.AfterFunc(time.Until(x.principal.NotAfter), func() { cancel(errRevoked) })
+	if within := x.config.Limits.AnswerWithinSeconds; within > 0 && !x.standing() {
+		x.late = time.Now().Add(time.Duration(within) * time.Second)
+	}
+	x.ends = time.AfterFunc(x.left(x.principal.NotAfter), func() { cancel(x.over()) })
 	g.calls.mu.Lock()
 	g.calls.open[x] = cancel
 	g.calls.mu.Unlock()
@@ -72,7 +76,24 @@ func (g *Gate) judgeAgain(x *exchange, cancel context.CancelCauseFunc) {
 		return
 	}
 	// A credential that ends later, or sooner, by what is in force now.
-	x.ends.Reset(time.Until(p.NotAfter))
+	x.ends.Reset(x.left(p.NotAfter))
+}
+
+// left is how long the call may still take with a credential that ends at a time.
+func (x *exchange) left(notAfter time.Time) time.Duration {
+	left := time.Until(notAfter)
+	if !x.late.IsZero() {
+		left = min(left, time.Until(x.late))
+	}
+	return left
+}
+
+// over is why the call ends after the time that was left.
+func (x *exchange) over() *message.Error {
+	if !x.late.IsZero() && !time.Now().Before(x.late) {
+		return errLate
+	}
+	return errRevoked
 }
 
 // watchAll tells calls about what happens to all of them, until the context ends.

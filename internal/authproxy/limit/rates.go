@@ -51,6 +51,16 @@ func (r *Rates[K]) Take(key K, rate Rate, now time.Time) (wait time.Duration) {
 	return 0
 }
 
+// Give gives back to the key's bucket what Take took of it.
+func (r *Rates[K]) Give(key K, rate Rate) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	// A bucket that was forgotten is full.
+	if full, known := r.full[key]; known {
+		r.full[key] = full.Add(-rate.Per / time.Duration(rate.Requests))
+	}
+}
+
 // forget drops the buckets that are full.
 func (r *Rates[K]) forget(now time.Time) {
 	for key, full := range r.full {

@@ -53,6 +53,27 @@ func TestRatesOverTime(t *testing.T) {
 	}
 }
 
+// TestGivenBack: what was given back was not taken, and nobody has more for it than the burst.
+func TestGivenBack(t *testing.T) {
+	rate := limit.Rate{Burst: 2, Requests: 1, Per: time.Second}
+	rates := limit.NewRates[string]()
+	rates.Give("a", rate)
+	for i, step := range []struct {
+		give  bool
+		after time.Duration
+		waits bool
+	}{{}, {}, {waits: true}, {give: true}, {}, {waits: true}, {give: true, after: time.Hour}, {after: time.Hour}, {after: time.Hour}, {after: time.Hour, waits: true}} {
+		now := start.Add(step.after)
+		if step.give {
+			rates.Give("a", rate)
+			continue
+		}
+		if wait := rates.Take("a", rate, now); (wait > 0) != step.waits {
+			t.Errorf("step %d waits %s", i, wait)
+		}
+	}
+}
+
 func TestFailuresOfOneSource(t *testing.T) {
 	f := limit.NewFailures(start)
 	for i := range 20 {

@@ -4,6 +4,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/bartizan-dev/bartizan/internal/authproxy/strictjson"
 )
@@ -20,6 +21,16 @@ type Mirror struct {
 func MirrorHeader(name string) string { return http.CanonicalHeaderKey(headerParam + name) }
 
 var errMirror = bad(CodeHeaderMismatch, "header", "A header that the tool's input schema declares with x-mcp-header is missing, or does not say what its argument says. List the tools again, and send what the arguments say.")
+
+// HasParams says whether the headers that CheckHeaders returned have some that repeat arguments.
+func HasParams(forward http.Header) bool {
+	for name := range forward {
+		if strings.HasPrefix(name, headerParam) {
+			return true
+		}
+	}
+	return false
+}
 
 // CheckMirrors compares the headers that CheckHeaders returned with the arguments that they repeat: what is on the way to the
 // server may go by the one, and the server by the other. A header is there exactly when its argument has a value.

@@ -54,7 +54,7 @@ func NewMetrics(version string) *Metrics {
 		reasons: prometheus.NewCounterVec(prometheus.CounterOpts{Name: ns + "refusals_total",
 			Help: "Requests denied, refused or failed, by reason."}, []string{"decision", "reason"}),
 		throttled: prometheus.NewCounterVec(prometheus.CounterOpts{Name: ns + "throttled_total",
-			Help: "Requests answered with 429, by the limit: client, rule, or failed-logins of one source."}, []string{"limit"}),
+			Help: "Requests answered with 429, by the limit: client, tool, rule, or failed-logins of one source."}, []string{"limit"}),
 		requested: prometheus.NewCounterVec(prometheus.CounterOpts{Name: ns + "server_requests_total",
 			Help: "Requests of the server to its clients, by kind and by whether a rule allows them."}, []string{"kind", "decision"}),
 		operation: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "mcp_server_operation_duration_seconds",
@@ -94,7 +94,7 @@ func NewMetrics(version string) *Metrics {
 	for _, reason := range token.Failures {
 		m.failures.WithLabelValues(string(reason))
 	}
-	for _, limit := range []string{"client", "rule", "failed-logins"} {
+	for _, limit := range []string{"client", "tool", "rule", "failed-logins"} {
 		m.throttled.WithLabelValues(limit)
 	}
 	return m
@@ -174,7 +174,7 @@ func (m *Metrics) Definitions(count func(kind, state string) int) {
 	}
 }
 
-// Throttled counts a request that came too soon: by its client's rate, its rule's, or after failed logins of its source.
+// Throttled counts a request that came too soon: by its client's rate, its tool's, its rule's, or after failed logins of its source.
 func (m *Metrics) Throttled(limit string) { m.throttled.WithLabelValues(limit).Inc() }
 
 // ServerRequest counts a request of the server to a client. Kind and decision are of closed lists.

@@ -600,11 +600,18 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.bartizan-dev.bartizan.api.v1alpha1.Limits
   map:
     fields:
+    - name: answerWithin
+      type:
+        scalar: string
+      default: 1h
     - name: depth
       type:
         scalar: numeric
       default: 64
     - name: perClient
+      type:
+        namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.ClientRate
+    - name: perTool
       type:
         namedType: com.github.bartizan-dev.bartizan.api.v1alpha1.ClientRate
     - name: requestBytes

@@ -11,8 +11,17 @@ type LimitsApplyConfiguration struct {
 	RequestBytes *string `json:"requestBytes,omitempty"`
 	// depth is the deepest nesting of JSON in a request.
 	Depth *int32 `json:"depth,omitempty"`
+	// answerWithin is how long the server may take for the whole answer to one request, from when it has the request. Then it
+	// is told to stop, and the caller gets 504, or an error as the last event of a stream that has begun. Every try counts by
+	// itself, one that brings what the server asked for, too. Streams that answer no call stand for longer: those of GET, and
+	// subscriptions/listen.
+	AnswerWithin *string `json:"answerWithin,omitempty"`
 	// perClient bounds how often each client, or each subject of a token, may ask each replica. Beyond it the answer is 429.
 	PerClient *ClientRateApplyConfiguration `json:"perClient,omitempty"`
+	// perTool bounds how often each client, or each subject of a token, may call each tool (tools/call) of each replica. Calls
+	// that are not allowed do not count. Beyond it the answer is 429. A rate for some clients or tools only is that of a rule
+	// of an MCPAccessPolicy.
+	PerTool *ClientRateApplyConfiguration `json:"perTool,omitempty"`
 }
 
 // LimitsApplyConfiguration constructs a declarative configuration of the Limits type for use with
@@ -37,10 +46,26 @@ func (b *LimitsApplyConfiguration) WithDepth(value int32) *LimitsApplyConfigurat
 	return b
 }
 
+// WithAnswerWithin sets the AnswerWithin field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the AnswerWithin field is set to the value of the last call.
+func (b *LimitsApplyConfiguration) WithAnswerWithin(value string) *LimitsApplyConfiguration {
+	b.AnswerWithin = &value
+	return b
+}
+
 // WithPerClient sets the PerClient field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the PerClient field is set to the value of the last call.
 func (b *LimitsApplyConfiguration) WithPerClient(value *ClientRateApplyConfiguration) *LimitsApplyConfiguration {
 	b.PerClient = value
+	return b
+}
+
+// WithPerTool sets the PerTool field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the PerTool field is set to the value of the last call.
+func (b *LimitsApplyConfiguration) WithPerTool(value *ClientRateApplyConfiguration) *LimitsApplyConfiguration {
+	b.PerTool = value
 	return b
 }
