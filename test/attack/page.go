@@ -12,7 +12,7 @@ import (
 const head = `# What reaches the server
 
 Each program stands before a server that notes what reaches it, and is sent the %d requests of [test/corpus](../test/corpus/README.md), none of which
-a gate may pass on. The caller is alice, who may call the tools ` + "`greet` and `slow`" + `: with her certificate and her key, as far as a program knows them.
+a gate may pass on. The caller is alice, who may call the tools ` + "`greet` and `slow`, and `copy` on a condition" + `: with her certificate and her key, as far as a program knows them.
 The table has how many got through; the lists below name them. A good request before and after them passes each.
 
 The programs are configured for the same work as well as they can be, in [test/peers](../test/peers/README.md), whose configurations are the
@@ -25,14 +25,15 @@ point of a gate is not to depend on that. ` + "`make attack-table`" + ` writes t
 
 // without are the categories that are about something that a peer has not.
 var without = map[string][]string{
-	string(peers.HAProxy):       {"http2"},
-	string(peers.Nginx):         {"token", "http2"},
-	string(peers.KubeRBACProxy): {"credential", "token"},
+	string(peers.HAProxy):       {"http2", "argument"},
+	string(peers.Nginx):         {"token", "http2", "argument"},
+	string(peers.KubeRBACProxy): {"credential", "token", "argument"},
 	string(peers.ToolHive):      {"credential", "token", "http2"},
 }
 
 var about = map[string]string{
 	"parser": "messages that two parsers read differently", "method": "methods that nobody may use", "tool": "tools that are not granted",
+	"argument": "arguments that the condition of a grant does not allow",
 	"resource": "resources that are not granted", "header": "headers with two readings, other hosts and origins", "cross-check": "headers that contradict the message",
 	"path": "other paths, queries and verbs", "credential": "keys that are wrong, absent or somebody else's", "smuggling": "bodies whose end is unclear",
 	"flow": "tasks, states and answers that are not the caller's", "token": "tokens that are forged, spoiled or somebody else's",

@@ -77,11 +77,15 @@ func newWorld(directory string) (*world, error) {
 			{Object: gateconfig.Object{Namespace: "agents", Name: "bob"}, Keys: []gateconfig.Key{bob}},
 			{Object: gateconfig.Object{Namespace: "agents", Name: "carol"}, Keys: []gateconfig.Key{carol}},
 		},
-		Policy: policy.Policy{Rules: []policy.Rule{{ID: "friends/0", Clients: []string{"agents/alice", "agents/carol"}, Tools: []string{"greet", "slow"}, Resources: []string{"file:///pub/**"}}}},
+		Policy: policy.Policy{Rules: []policy.Rule{{ID: "friends/0", Clients: []string{"agents/alice", "agents/carol"}, Tools: []string{"greet", "slow"}, Resources: []string{"file:///pub/**"}},
+			{ID: "friends/1", Clients: []string{"agents/alice"}, Tools: []string{"copy"}, Expression: corpus.Condition}}},
 	}
 	_, _, err := gateconfig.Seal(w.config)
 	return w, err
 }
+
+// cedar is corpus.Condition for ToolHive.
+const cedar = `resource has arg_path && resource.arg_path like "/pub/*" && !(resource.arg_path like "*..*") && !(resource has arg_force)`
 
 // target is a program that runs.
 type target struct {
@@ -103,7 +107,8 @@ func (w *world) withTokens() gateconfig.Config {
 func (w *world) peer(ctx context.Context, peer peers.Peer, upstream string, tokens bool) (*target, error) {
 	s := peers.Setup{
 		Upstream: upstream, Certificate: w.certificate, Key: w.key, Authority: w.clients.PEM, Host: corpus.Host, BodyBytes: 64 << 10,
-		Grants: []peers.Grant{{Client: "alice", Tool: "greet"}, {Client: "alice", Tool: "slow"}, {Client: "carol", Tool: "greet"}, {Client: "carol", Tool: "slow"}},
+		Grants: []peers.Grant{{Client: "alice", Tool: "greet"}, {Client: "alice", Tool: "slow"}, {Client: "carol", Tool: "greet"}, {Client: "carol", Tool: "slow"},
+			{Client: "alice", Tool: "copy", Condition: cedar}},
 	}
 	if tokens {
 		s.TokenKey = string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: w.known.Issuer.PKIX(must{}, gateconfig.RS256)}))

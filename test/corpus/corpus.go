@@ -23,6 +23,9 @@ var requests []byte
 // Host is the host name that the requests are for.
 const Host = "gate.test"
 
+// Condition is what a call of the tool copy must meet, in CEL.
+const Condition = `arguments.path.startsWith("/pub/") && !arguments.path.contains("..") && !has(arguments.force)`
+
 // Request is one hostile request.
 type Request struct {
 	Category string            `json:"category"`

@@ -69,8 +69,8 @@ type Setup struct {
 	Prefix []string
 }
 
-// Grant is a tool that a client may call.
-type Grant struct{ Client, Tool string }
+// Grant is a tool that a client may call. Condition is one on the call, in Cedar, for the peer that judges arguments: ToolHive.
+type Grant struct{ Client, Tool, Condition string }
 
 // Running is a peer that runs.
 type Running struct {

@@ -1,7 +1,9 @@
 package filter
 
 import (
+	"bytes"
 	"strconv"
+	"strings"
 
 	"github.com/bartizan-dev/bartizan/internal/authproxy/message"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/strictjson"
@@ -22,6 +24,7 @@ const (
 var (
 	failureNames     = strictjson.Open("code", "message", "data")
 	notFoundNames    = strictjson.Open("uri")
+	missingNames     = strictjson.Open("requiredCapabilities")
 	unsupportedNames = strictjson.Open("supported", "requested")
 )
 
@@ -56,8 +59,12 @@ func scanFailure(s *strictjson.Scanner, m *message.Message, min gateconfig.Revis
 		}
 	}
 	switch f.code {
-	case codeHeaderMismatch, codeMissingCapability, codeElicitation:
-		f.data = data
+	case codeMissingCapability:
+		f.data = missing(data)
+	case codeElicitation:
+		if f.data = pages(data); data != nil && f.data == nil {
+			s.Fail(ErrShape)
+		}
 	case codeInvalidParams, codeNotFound:
 		f.data = notFound(data, m)
 	case codeUnsupportedVersion:
@@ -86,6 +93,78 @@ func notFound(data []byte, m *message.Message) []byte {
 		return nil
 	}
 	return append(append([]byte(`{"uri":`), uri...), '}')
+}
+
+// missing is the data of codeMissingCapability: names of capabilities, and no text of the server's own; nil if it is anything else.
+func missing(data []byte) (out []byte) {
+	s := strictjson.New(data, depth)
+	defer s.Release()
+	for s.Enter('{', missingNames); s.Member(); {
+		if string(s.Name()) != "requiredCapabilities" {
+			s.Skip()
+			continue
+		}
+		start := s.Start()
+		names(s)
+		out = append(append([]byte(`{"requiredCapabilities":`), s.Since(start)...), '}')
+	}
+	if s.End() != nil {
+		return nil
+	}
+	return out
+}
+
+// names reads an object of which all members are such objects, or true or false.
+func names(s *strictjson.Scanner) {
+	for s.Enter('{', nil); s.Member(); {
+		if len(s.Name()) > 128 || bytes.ContainsFunc(s.Name(), func(r rune) bool {
+			return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._/-", r)
+		}) {
+			s.Fail(strictjson.ErrVariant)
+		}
+		if kind := s.Kind(); kind == 't' || kind == 'f' {
+			s.Skip()
+			continue
+		}
+		names(s)
+	}
+}
+
+// pages is the data of codeElicitation with what the specification defines of it and nothing else; nil if it is not that.
+func pages(data []byte) []byte {
+	s := strictjson.New(data, depth)
+	defer s.Release()
+	s.AnyText()
+	out := []byte(`{"elicitations":[`)
+	for s.Enter('{', pageNames); s.Member(); {
+		if string(s.Name()) != "elicitations" {
+			s.Skip()
+			continue
+		}
+		for s.Enter('[', nil); s.Element(); {
+			if out[len(out)-1] != '[' {
+				out = append(out, ',')
+			}
+			out = append(out, '{')
+			for s.Enter('{', asks); s.Member(); {
+				switch name := string(s.Name()); name {
+				case "mode", "elicitationId", "url", "message":
+					if s.Kind() != '"' {
+						s.Fail(strictjson.ErrKind)
+					}
+					out = append(append(append(out, '"'), name...), `":`...)
+					out = append(append(out, s.Skip()...), ',')
+				default:
+					s.Skip()
+				}
+			}
+			out = append(bytes.TrimSuffix(out, []byte(",")), '}')
+		}
+	}
+	if s.End() != nil {
+		return nil
+	}
+	return append(out, "]}"...)
 }
 
 // unsupported is the data of codeUnsupportedVersion with those revisions only that are accepted here; nil if it is not

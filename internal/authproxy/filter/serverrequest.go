@@ -39,7 +39,7 @@ type Client interface {
 
 // asks are the members of a server's request that are judged.
 var (
-	asks       = strictjson.Open("_meta", "uri", "requestId", "mode", "url", "task", "taskId", "inputRequests", "notifications", "elicitationId")
+	asks       = strictjson.Open("_meta", "uri", "requestId", "mode", "url", "task", "taskId", "inputRequests", "notifications", "elicitationId", "message")
 	inputNames = strictjson.Open("method", "params")
 	pageNames  = strictjson.Open("elicitations")
 )

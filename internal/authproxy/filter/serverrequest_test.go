@@ -168,6 +168,10 @@ func TestPagesInErrors(t *testing.T) {
 	if err != nil || !strings.Contains(string(out), "https://login.example.com/") {
 		t.Errorf("%s %v", out, err)
 	}
+	said := strings.Replace(refusal(`[{"secret":1,`+one[1:]+`]`), `"data":{`, `"data":{"secret":2,`, 1)
+	if out, err := AnswerTo(&client{}, legacy("tools/call"), askable(t), lowest, now, []byte(said)); err != nil || strings.Contains(string(out), "secret") || !strings.Contains(string(out), `"data":{"elicitations":[`+one+`]}`) {
+		t.Errorf("%s %v", out, err)
+	}
 	for _, denied := range []string{
 		`[` + one + `,` + strings.Replace(one, "login.example.com", "evil.example", 1) + `]`, `[{"mode":"form","url":"https://login.example.com/"}]`, `[{"url":"https://login.example.com/"}]`,
 	} {

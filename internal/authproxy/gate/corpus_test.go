@@ -19,6 +19,7 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/authproxy/gatetest"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/listener"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
+	"github.com/bartizan-dev/bartizan/internal/policy"
 	"github.com/bartizan-dev/bartizan/test/corpus"
 )
 
@@ -47,6 +48,7 @@ func TestCorpus(t *testing.T) {
 			w.config.Clients = append(w.config.Clients, gateconfig.Client{Object: gateconfig.Object{Namespace: "agents", Name: "carol"}, Keys: []gateconfig.Key{accepted}})
 			w.config.Policy.Rules[0].Clients = append(w.config.Policy.Rules[0].Clients, "agents/carol")
 			w.config.Policy.Rules[0].Resources = []string{"file:///pub/**"}
+			w.config.Policy.Rules = append(w.config.Policy.Rules, policy.Rule{ID: "friends/1", Clients: []string{"agents/alice"}, Tools: []string{"copy"}, Expression: corpus.Condition})
 		}
 	}
 	var known corpus.Credentials
@@ -72,6 +74,10 @@ func TestCorpus(t *testing.T) {
 			return brief, slow
 		}
 		return plain, known
+	}
+	copies := strings.NewReplacer(`"greet"`, `"copy"`, `"name":"x"`, `"path":"/pub/a"`).Replace(legacyCall)
+	if status, _, body := do(t, plain.keyed(known.Alice), plain.post(copies)); status != http.StatusOK {
+		t.Errorf("what the condition allows: %d %s", status, body)
 	}
 	cases, err := corpus.Requests()
 	if err != nil {
