@@ -50,6 +50,7 @@ func (r *Reconciler) verify(ctx context.Context, o *observed, last *run) *run {
 	}
 	logf.FromContext(ctx).V(1).Info("attacking the gates", "gates", len(targets), "traceID", mark)
 	now.Probes = r.attackAll(ctx, o, targets)
+	now.answered = answered(now.Probes, nil)
 	now.at = r.Now()
 	now.critical = critical(now.Run, last)
 	if conclusive(now.Run) && len(now.gates) == len(o.gates) {
@@ -64,6 +65,7 @@ func (r *Reconciler) verify(ctx context.Context, o *observed, last *run) *run {
 		// A gate that is just ending or beginning says nothing about the others: what was proven stands a little longer.
 		kept := *last
 		kept.of, kept.inconclusive, kept.stale = now.of, now.inconclusive, now.stale
+		kept.chains, kept.answered = now.chains, answered(now.Probes, last.answered)
 		return &kept
 	}
 	return now
@@ -108,9 +110,11 @@ func (r *Reconciler) glance(ctx context.Context, o *observed, last *run) (*run, 
 	if why != "" || len(now.gates) < len(o.gates) {
 		return nil, false
 	}
-	if slices.ContainsFunc(r.attackAll(ctx, o, targets), func(p posture.Probe) bool { return p.Outcome != posture.Held }) {
+	probes := r.attackAll(ctx, o, targets)
+	if slices.ContainsFunc(probes, func(p posture.Probe) bool { return p.Outcome != posture.Held }) {
 		return nil, false
 	}
+	now.answered = answered(probes, nil)
 	now.glanced = r.Now()
 	return &now, true
 }
@@ -128,6 +132,7 @@ func (r *Reconciler) askGates(ctx context.Context, o *observed, now, last *run) 
 		}
 	}
 	now.stale = map[string]time.Time{}
+	defer func() { now.chains = chains(now, last) }()
 	for i, answer := range r.Gates.Read(ctx, asked) {
 		if answer.Err != nil {
 			continue

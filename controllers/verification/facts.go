@@ -1,9 +1,8 @@
 package verification
 
 import (
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -27,7 +26,11 @@ func snapshot(o *observed, last *run, settings Settings) *posture.Snapshot {
 	s.Clients = posture.See(o.clientFacts(), "MCPClients", o.now)
 	s.Grants = posture.Say(o.grants(), "MCPAccessPolicies")
 	s.Certificate = o.certificateFact()
-	s.Authority = o.authorityFact()
+	s.Authority = o.authorityFact(last)
+	s.Egress = o.egressFact(s.Egress)
+	if shared := o.shared(); len(shared) > 0 {
+		s.Shared = posture.See(shared, "MCPClients", o.now)
+	}
 	s.NetworkOpenings = posture.See(o.openings(), "NetworkPolicies of the namespace", o.now)
 	s.Detours = o.detoursFact()
 	declared.Under(s, o.server, o.floor)
@@ -38,6 +41,9 @@ func snapshot(o *observed, last *run, settings Settings) *posture.Snapshot {
 	o.scanFacts(s)
 	if o.unmanaged != nil {
 		s.Unmanaged = *o.unmanaged
+	}
+	if len(o.pods) > 0 {
+		s.Literals = posture.See(append(slices.Clone(s.Literals.Value), o.podLiterals()...), "MCPServer spec, pods", o.now)
 	}
 	o.literalFacts(s, last)
 	switch {
@@ -76,7 +82,7 @@ func (o *observed) runFacts(s *posture.Snapshot, last *run) {
 		return
 	}
 	var listeners []string
-	audit := posture.Audit{Replicas: len(last.gates)}
+	audit := posture.Audit{Replicas: len(last.gates), Broken: slices.Sorted(maps.Values(last.chains))}
 	for _, status := range last.gates {
 		if status.Audit != nil && status.Audit.Hash != "" {
 			audit.Chained++
@@ -116,40 +122,74 @@ func serverRequests(last *run) posture.Fact[[]string] {
 	return posture.See(slices.Compact(asked), "status of the gates", last.looked())
 }
 
+// overdue is how long a rotation may take to begin.
+const overdue = 15 * time.Minute
+
 // clientFacts are the clients that are granted anything.
 func (o *observed) clientFacts() []posture.Client {
 	var all []posture.Client
 	for _, granted := range o.who.Clients {
-		name := granted.Namespace + "/" + granted.Name
-		c := o.clients[name]
-		if c == nil {
+		if c := o.clients[granted.Namespace+"/"+granted.Name]; c != nil {
+			all = append(all, o.clientFact(c))
+		}
+	}
+	return all
+}
+
+func (o *observed) clientFact(c *v1alpha1.MCPClient) posture.Client {
+	fact := posture.Client{Name: c.Namespace + "/" + c.Name, MaximumAge: 2160 * time.Hour}
+	if c.Spec.Rotation != nil {
+		if d, err := time.ParseDuration(c.Spec.Rotation.MaximumAge); err == nil {
+			fact.MaximumAge = d
+		}
+	}
+	fact.MaximumAge = o.maximumAge(fact.MaximumAge)
+	for _, credential := range c.Status.Credentials {
+		if credential.Namespace != o.server.Namespace {
 			continue
 		}
-		fact := posture.Client{Name: name, MaximumAge: 2160 * time.Hour}
-		if c.Spec.Rotation != nil {
-			if d, err := time.ParseDuration(c.Spec.Rotation.MaximumAge); err == nil {
-				fact.MaximumAge = d
-			}
+		fact.Listed = fact.Listed || len(credential.Keys) > 0 || credential.CertificateSecretName != ""
+		if due := credential.NextRotation; due != nil && o.now.Sub(due.Time) > overdue {
+			fact.RotationFailed = "its rotation was due at " + due.UTC().Format(time.RFC3339) + ", and nothing has begun"
 		}
-		fact.MaximumAge = o.maximumAge(fact.MaximumAge)
+		for _, k := range credential.Keys {
+			fact.Keys = append(fact.Keys, posture.Key{
+				ID: k.ID, IssuedAt: k.IssuedAt.Time, NotAfter: k.NotAfter.Time,
+				Accepted: k.State != v1alpha1.KeyRetired && k.State != v1alpha1.KeyRevoked,
+			})
+		}
+	}
+	if rotated := meta.FindStatusCondition(c.Status.Conditions, v1alpha1.ConditionRotationSucceeded); rotated != nil && rotated.Status == metav1.ConditionFalse {
+		fact.RotationFailed = "its rotation is overdue (" + rotated.Reason + ")"
+	}
+	return fact
+}
+
+// shared are keys of more than one of the clients that name a server of the namespace.
+func (o *observed) shared() (found []string) {
+	holder := map[string]string{}
+	for i := range o.neighbours {
+		c := &o.neighbours[i]
+		name := c.Namespace + "/" + c.Name
 		for _, credential := range c.Status.Credentials {
 			if credential.Namespace != o.server.Namespace {
 				continue
 			}
-			fact.Listed = true
-			for _, k := range credential.Keys {
-				fact.Keys = append(fact.Keys, posture.Key{
-					ID: k.ID, IssuedAt: k.IssuedAt.Time, NotAfter: k.NotAfter.Time,
-					Accepted: k.State != v1alpha1.KeyRetired && k.State != v1alpha1.KeyRevoked,
-				})
+			for _, key := range credential.Keys {
+				for _, same := range []string{"id " + key.ID, "hash " + key.SHA256} {
+					if same == "hash " {
+						continue
+					}
+					if other := holder[same]; other != "" && other != name {
+						found = append(found, fmt.Sprintf("key %s is of MCPClient %s and of MCPClient %s", key.ID, min(name, other), max(name, other)))
+					}
+					holder[same] = name
+				}
 			}
 		}
-		if rotated := meta.FindStatusCondition(c.Status.Conditions, v1alpha1.ConditionRotationSucceeded); rotated != nil && rotated.Status == metav1.ConditionFalse {
-			fact.RotationFailed = "its rotation is overdue (" + rotated.Reason + ")"
-		}
-		all = append(all, fact)
 	}
-	return all
+	slices.Sort(found)
+	return slices.Compact(found)
 }
 
 func (o *observed) grants() []posture.Grant {
@@ -173,35 +213,14 @@ func (o *observed) certificateFact() posture.Fact[posture.Certificate] {
 	}, "Certificate "+o.certificate.Name, o.now)
 }
 
-// authorityFact compares the ends of the serving certificate and of what vouches for it.
-func (o *observed) authorityFact() posture.Fact[posture.Authority] {
-	if o.caBundle == "" || o.server.Status.Gate == nil || o.server.Status.Gate.CertificateNotAfter == nil {
-		return posture.Unknown[posture.Authority]("the authority of the serving certificate is not known")
-	}
-	var end time.Time
-	for rest := []byte(o.caBundle); ; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			break
-		}
-		if certificate, err := x509.ParseCertificate(block.Bytes); err == nil && certificate.NotAfter.After(end) {
-			end = certificate.NotAfter
-		}
-	}
-	if end.IsZero() {
-		return posture.Unknown[posture.Authority]("the authority of the serving certificate cannot be read")
-	}
-	// The operator replaces its own authorities; how an issuer of somebody else's is replaced, nothing tells.
-	own := o.server.Spec.TLS == nil || o.server.Spec.TLS.IssuerRef == nil
-	return posture.See(posture.Authority{NotAfter: end, LeafNotAfter: o.server.Status.Gate.CertificateNotAfter.Time, RollsOver: own},
-		"ConfigMap "+manifests.CABundleName(o.server.Name), o.now)
-}
-
 // openings are what lets others reach the pods, or the pods reach others.
 func (o *observed) openings() []string {
 	s, policy := o.surroundings()
 	found := isolation.ByPolicies(s)
-	if !policy && len(o.pods) > 0 {
+	switch {
+	case policy:
+		found = append(found, o.loose(s.Policy)...)
+	case len(o.pods) > 0:
 		found = append(found, "NetworkPolicy "+o.server.Name+" of the MCPServer is missing")
 	}
 	return found

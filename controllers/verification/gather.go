@@ -34,7 +34,9 @@ type observed struct {
 	// floor is what the security profiles of the namespace ask for.
 	floor profile.Floor
 	// clients are all that name the server, by "<namespace>/<name>".
-	clients     map[string]*v1alpha1.MCPClient
+	clients map[string]*v1alpha1.MCPClient
+	// neighbours are all clients that name any server of the namespace: their keys are good at every one of them.
+	neighbours  []v1alpha1.MCPClient
 	pods        []corev1.Pod
 	gates       []gate
 	policies    []networkingv1.NetworkPolicy
@@ -70,11 +72,15 @@ func (r *Reconciler) gather(ctx context.Context, server *v1alpha1.MCPServer) (*o
 	o := &observed{server: server, now: r.Now(), clients: map[string]*v1alpha1.MCPClient{}}
 	in := client.InNamespace(server.Namespace)
 	policies, clients, pods := &v1alpha1.MCPAccessPolicyList{}, &v1alpha1.MCPClientList{}, &corev1.PodList{}
+	neighbours := &v1alpha1.MCPClientList{}
 	networks, services, bundle, offers := &networkingv1.NetworkPolicyList{}, &corev1.ServiceList{}, &corev1.ConfigMap{}, &corev1.ConfigMap{}
 	for _, read := range []func() error{
 		func() error { return r.Client.List(ctx, policies, in) },
 		func() error {
 			return r.Client.List(ctx, clients, client.MatchingFields{serversIndex: server.Namespace + "/" + server.Name})
+		},
+		func() error {
+			return r.Client.List(ctx, neighbours, client.MatchingFields{serversIndex: server.Namespace + "/"}, client.UnsafeDisableDeepCopy)
 		},
 		func() error {
 			return r.Client.List(ctx, pods, in, client.MatchingLabels(manifests.Selector(server.Name)))
@@ -98,6 +104,7 @@ func (r *Reconciler) gather(ctx context.Context, server *v1alpha1.MCPServer) (*o
 		c := &clients.Items[i]
 		o.clients[c.Namespace+"/"+c.Name] = c
 	}
+	o.neighbours = neighbours.Items
 	o.who = access.Build(access.Input{Server: server, Policies: policies.Items, Clients: clients.Items, Now: o.now})
 	o.pods, o.policies, o.services, o.caBundle = pods.Items, networks.Items, services.Items, bundle.Data[manifests.CABundleKey]
 	if document, err := inventory.ParseDocument(offers.Data[inventory.DocumentKey]); err == nil && o.owns(offers) {

@@ -2,6 +2,7 @@ package verification
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -11,6 +12,7 @@ import (
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/internal/declared"
+	"github.com/bartizan-dev/bartizan/internal/literal"
 	"github.com/bartizan-dev/bartizan/internal/posture"
 )
 
@@ -28,6 +30,31 @@ func (r *Reconciler) configMaps(ctx context.Context, server *v1alpha1.MCPServer)
 	slices.Sort(found)
 	slices.Sort(unread)
 	return found, unread
+}
+
+// podLiterals are the places in the pods' containers, beyond what the spec says, that hold what looks like a secret: others may have
+// put it there.
+func (o *observed) podLiterals() (found []string) {
+	spec := &o.server.Spec
+	for i := range o.pods {
+		for _, c := range containers(&o.pods[i].Spec) {
+			for _, variable := range c.Env {
+				said := slices.ContainsFunc(spec.Env, func(e v1alpha1.EnvVar) bool {
+					return e.Name == variable.Name && e.Value != nil && *e.Value == variable.Value
+				})
+				if kind := literal.Find(variable.Name, variable.Value); kind != "" && !said {
+					found = append(found, fmt.Sprintf("env[%s] of container %s of the pods holds %s", variable.Name, c.Name, kind))
+				}
+			}
+			for _, words := range [][]string{c.Command, c.Args} {
+				if !slices.Equal(words, spec.Command) && !slices.Equal(words, spec.Args) {
+					found = append(found, declared.Arguments("the command line of container "+c.Name+" of the pods", words)...)
+				}
+			}
+		}
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
 }
 
 // literalFacts add what ConfigMaps hold to what the spec does.
@@ -48,6 +75,6 @@ func (o *observed) literalFacts(s *posture.Snapshot, last *run) {
 	case len(last.unread) > 0:
 		s.Literals = posture.Unknown[[]string]("the operator cannot read ConfigMap " + strings.Join(last.unread, ", "))
 	default:
-		s.Literals = posture.See(s.Literals.Value, "MCPServer spec, ConfigMaps", last.at)
+		s.Literals = posture.See(s.Literals.Value, "MCPServer spec, pods, ConfigMaps", last.at)
 	}
 }

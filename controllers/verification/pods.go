@@ -32,9 +32,9 @@ func (o *observed) podFacts(s *posture.Snapshot, settings Settings) {
 		}
 		return image(p, manifests.GateContainer)
 	})
-	s.Gate = posture.See(posture.Gate{Want: settings.GateImage, Running: gates}, "pods", o.now)
+	s.Gate = posture.See(posture.Gate{Want: settings.GateImage, Running: gates, Reported: o.reported(manifests.GateContainer)}, "pods", o.now)
 	servers := o.distinct(func(p *corev1.Pod) string { return image(p, manifests.ServerContainer) })
-	s.Image = posture.See(posture.Image{Spec: o.server.Spec.Image, Running: servers, Reported: o.reported()}, "MCPServer spec.image, pods", o.now)
+	s.Image = posture.See(posture.Image{Spec: o.server.Spec.Image, Running: servers, Reported: o.reported(manifests.ServerContainer)}, "MCPServer spec.image, pods", o.now)
 	if len(o.pods) == 0 {
 		const none = "no pod runs"
 		s.PodSecurity, s.Containers = posture.Unknown[[]string](none), posture.Unknown[[]string](none)
@@ -64,10 +64,10 @@ func (o *observed) podFacts(s *posture.Snapshot, settings Settings) {
 	s.Token = o.tokenFact()
 }
 
-// reported are the distinct images that nodes say run in the server's containers. A container that waits has none.
-func (o *observed) reported() (all []posture.ReportedImage) {
+// reported are the distinct images that nodes say run in the containers of a name. A container that waits has none.
+func (o *observed) reported(container string) (all []posture.ReportedImage) {
 	for i := range o.pods {
-		status := serverStatus(&o.pods[i])
+		status := statusOf(&o.pods[i], container)
 		if o.pods[i].DeletionTimestamp != nil || status == nil || status.ImageID == "" {
 			continue
 		}
@@ -82,11 +82,11 @@ func (o *observed) reported() (all []posture.ReportedImage) {
 	return all
 }
 
-// serverStatus is what the node says of the server's container; nil while it says nothing.
-func serverStatus(pod *corev1.Pod) *corev1.ContainerStatus {
+// statusOf is what the node says of a container; nil while it says nothing.
+func statusOf(pod *corev1.Pod, container string) *corev1.ContainerStatus {
 	for _, all := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
 		for i := range all {
-			if all[i].Name == manifests.ServerContainer {
+			if all[i].Name == container {
 				return &all[i]
 			}
 		}

@@ -33,7 +33,7 @@ func TestReported(t *testing.T) {
 		pod("", ""), gone, {},
 	}}
 	want := []posture.ReportedImage{{Runtime: "containerd", ID: "r/a@sha256:1"}, {Runtime: "containerd", ID: "r/b@sha256:2"}, {Runtime: "cri-o", ID: "r/b@sha256:2"}}
-	if diff := cmp.Diff(want, o.reported()); diff != "" {
+	if diff := cmp.Diff(want, o.reported("server")); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -31,6 +31,10 @@ type run struct {
 	unread []string
 	// stale are keys that gates accepted and that nobody has in use, by when that was first seen.
 	stale map[string]time.Time
+	// chains are what is wrong with the audit logs of gates, by pod.
+	chains map[string]string
+	// answered are the pods whose gates have answered the operator since their status was read.
+	answered map[string]bool
 	// glanced is when the gates were last looked at between two runs.
 	glanced time.Time
 	// critical is how many runs in a row found that an attack on a critical control succeeds.

@@ -36,7 +36,7 @@ func (o *observed) images() (all [][]string) {
 			continue
 		}
 		names := []string{imageDigest.FindString(image(pod, manifests.ServerContainer))}
-		if status := serverStatus(pod); status != nil {
+		if status := statusOf(pod, manifests.ServerContainer); status != nil {
 			names = append(names, imageDigest.FindString(status.ImageID))
 		}
 		names = slices.DeleteFunc(names, func(n string) bool { return n == "" })

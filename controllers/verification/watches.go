@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"reflect"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -25,7 +26,7 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/probe"
 )
 
-// serversIndex finds MCPClients by the servers that they name, as "<namespace>/<name>".
+// serversIndex finds MCPClients by the servers that they name, as "<namespace>/<name>", and by the namespaces of those, as "<namespace>/".
 const serversIndex = "verification/servers"
 
 // concurrency bounds how many servers are attacked at once.
@@ -41,6 +42,9 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		var keys []string
 		for _, server := range object.(*v1alpha1.MCPClient).Spec.Servers {
 			keys = append(keys, server.Namespace+"/"+server.Name)
+			if all := server.Namespace + "/"; !slices.Contains(keys, all) {
+				keys = append(keys, all)
+			}
 		}
 		return keys
 	}); err != nil {

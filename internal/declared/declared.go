@@ -8,8 +8,10 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/internal/literal"
@@ -110,8 +112,8 @@ func literals(server *v1alpha1.MCPServer) []string {
 			found = append(found, fmt.Sprintf("spec.env[%s] holds %s", e.Name, kind))
 		}
 	}
-	found = append(found, arguments("spec.command", server.Spec.Command)...)
-	found = append(found, arguments("spec.args", server.Spec.Args)...)
+	found = append(found, Arguments("spec.command", server.Spec.Command)...)
+	found = append(found, Arguments("spec.args", server.Spec.Args)...)
 	if server.Spec.Pod != nil {
 		for name, value := range server.Spec.Pod.Annotations {
 			if kind := literal.Find(name, value); kind != "" {
@@ -123,7 +125,8 @@ func literals(server *v1alpha1.MCPServer) []string {
 	return found
 }
 
-func arguments(field string, all []string) []string {
+// Arguments are the places in a command line that hold what looks like a secret.
+func Arguments(field string, all []string) []string {
 	var found []string
 	for i, a := range all {
 		kind := literal.Argument(a)
@@ -148,23 +151,28 @@ func egress(server *v1alpha1.MCPServer) []string {
 		found = append(found, "spec.network.internet is Allowed")
 	}
 	for i, rule := range network.Egress {
-		if len(rule.To) == 0 || slices.ContainsFunc(rule.To, everywhere) {
+		if len(rule.To) == 0 || slices.ContainsFunc(rule.To, Everywhere) {
 			found = append(found, fmt.Sprintf("spec.network.egress[%d] leads everywhere", i))
 		}
 	}
 	return found
 }
 
-// everywhere says whether a peer is all addresses, or all pods.
-func everywhere(peer networkingv1.NetworkPolicyPeer) bool {
+// Everywhere says whether a peer is all addresses, or all pods.
+func Everywhere(peer networkingv1.NetworkPolicyPeer) bool {
 	if peer.IPBlock != nil {
 		prefix, err := netip.ParsePrefix(peer.IPBlock.CIDR)
 		// Two halves of the internet are no list either.
 		return err != nil || prefix.Bits() < 8
 	}
-	namespaces, pods := peer.NamespaceSelector, peer.PodSelector
-	return namespaces != nil && len(namespaces.MatchLabels)+len(namespaces.MatchExpressions) == 0 &&
-		(pods == nil || len(pods.MatchLabels)+len(pods.MatchExpressions) == 0)
+	return peer.NamespaceSelector != nil && all(peer.NamespaceSelector, corev1.LabelMetadataName) && (peer.PodSelector == nil || all(peer.PodSelector, ""))
+}
+
+// all says whether a selector names nothing: it is empty, leaves only some out, or asks for a label that each has.
+func all(selector *metav1.LabelSelector, each string) bool {
+	return len(selector.MatchLabels) == 0 && !slices.ContainsFunc(selector.MatchExpressions, func(r metav1.LabelSelectorRequirement) bool {
+		return r.Operator == metav1.LabelSelectorOpIn || r.Operator == metav1.LabelSelectorOpExists && (each == "" || r.Key != each)
+	})
 }
 
 // Account is the ServiceAccount that the server's pods run as.

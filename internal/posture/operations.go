@@ -13,10 +13,16 @@ var logging = []Control{
 			switch {
 			case f.Value.Replicas == 0:
 				return verdict{status: Error, reason: "no gate runs"}
+			case len(f.Value.Broken) > 0:
+				return on(f, Fail, "%s", list(f.Value.Broken))
 			case f.Value.Chained < f.Value.Replicas:
 				return on(f, Fail, "%d of %d gates have no chained audit log", f.Value.Replicas-f.Value.Chained, f.Value.Replicas)
 			}
-			return on(f, Pass, "every gate has a chained audit log")
+			// Heads that nobody keeps elsewhere end with the operator's memory.
+			if read := s.Scraped; read.Known && !read.Value {
+				return on(f, Warn, "every gate has a chained audit log, and nobody reads the heads of the chains from the metrics: what is cut off of a log shows as long as the operator runs")
+			}
+			return on(f, Pass, "every gate has a chained audit log, which goes on from the heads that were seen before")
 		},
 	},
 	{

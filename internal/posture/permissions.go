@@ -29,7 +29,7 @@ var permissions = []Control{
 	},
 	{
 		ID: "PERM-4", Severity: High, Title: "Definitions are pinned as a whole",
-		Enforcement: "gate", Evidence: []Kind{Observed}, Maps: []string{"MCP03", "T6"},
+		Enforcement: "gate", Evidence: []Kind{Observed}, Maps: []string{"MCP03", "T4", "T6"},
 		Remediation: "Set spec.tools.pinning of the MCPServer to Enforce, and pin in spec.tools.pins what you approve of status.tools and the ConfigMap <name>-inventory.",
 		judge:       none(func(s *Snapshot) Fact[[]string] { return s.Unpinned }, "every definition is the one that was pinned"),
 	},

@@ -194,6 +194,8 @@ type Attestation struct {
 type Audit struct {
 	// Replicas are the gates, Chained those whose chain has a head.
 	Replicas, Chained int
+	// Broken says what is wrong with chains, by the heads that were seen before.
+	Broken []string
 }
 
 // Image is the server's image.
@@ -218,6 +220,8 @@ type Gate struct {
 	// Want is the image that the operator ships, Running are the distinct images of the gates.
 	Want    string
 	Running []string
+	// Reported are the distinct images that nodes say run as gates.
+	Reported []ReportedImage
 }
 
 // ServiceAccountToken says whether pods have a token for the Kubernetes API.

@@ -6,10 +6,12 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -80,8 +82,13 @@ func (r *run) plain(ctx context.Context) {
 		r.add(name, control, posture.Held, "")
 		return
 	}
-	text, _ := io.ReadAll(io.LimitReader(conn, maxAnswer))
+	text, err := io.ReadAll(io.LimitReader(conn, maxAnswer))
 	said := string(text)
+	if said == "" && errors.Is(err, os.ErrDeadlineExceeded) {
+		// Who takes the request and thinks about it has not refused it.
+		r.add(name, control, posture.Inconclusive, "no answer in time")
+		return
+	}
 	if said == "" || strings.HasPrefix(said, "HTTP/1.0 400") && strings.Contains(said, "HTTP request to an HTTPS server") || text[0] == 0x15 {
 		r.add(name, control, posture.Held, "")
 		return
