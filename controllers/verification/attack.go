@@ -65,7 +65,7 @@ func (r *Reconciler) verify(ctx context.Context, o *observed, last *run) *run {
 		// A gate that is just ending or beginning says nothing about the others: what was proven stands a little longer.
 		kept := *last
 		kept.of, kept.inconclusive, kept.stale = now.of, now.inconclusive, now.stale
-		kept.chains, kept.answered = now.chains, answered(now.Probes, last.answered)
+		kept.chains, kept.still, kept.answered = now.chains, now.still, answered(now.Probes, last.answered)
 		return &kept
 	}
 	return now
@@ -132,7 +132,7 @@ func (r *Reconciler) askGates(ctx context.Context, o *observed, now, last *run) 
 		}
 	}
 	now.stale = map[string]time.Time{}
-	defer func() { now.chains = chains(now, last) }()
+	defer func() { now.compareChains(last) }()
 	for i, answer := range r.Gates.Read(ctx, asked) {
 		if answer.Err != nil {
 			continue

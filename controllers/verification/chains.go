@@ -2,34 +2,58 @@ package verification
 
 import (
 	"maps"
+	"slices"
+	"time"
 
 	"github.com/bartizan-dev/bartizan/internal/gatestatus"
 	"github.com/bartizan-dev/bartizan/internal/posture"
 )
 
-// chains say what is wrong with the audit logs of the gates that told their status, by the heads of the last look. What is cut off does not
-// come back, so it is told until the gate begins anew.
-func chains(now, last *run) map[string]string {
+// compareChains compares the audit logs of the gates that told their status with the heads of the last look. What is cut off of a log does not
+// come back, so it is told until the gate begins anew. A log that stands still while the gate answers is told after a while: in a flood
+// of refusals the gate counts them, and writes the count.
+func (r *run) compareChains(last *run) {
+	r.chains, r.still = map[string]string{}, map[string]time.Time{}
 	if last == nil {
-		return nil
+		return
 	}
-	broken := map[string]string{}
-	for pod, status := range now.gates {
+	for pod, status := range r.gates {
 		before, known := last.gates[pod]
 		if !known || status.Boot == "" || before.Boot != status.Boot {
 			continue
 		}
 		if told := last.chains[pod]; told != "" {
-			broken[pod] = told
-		} else if why := chainBroken(before.Audit, status.Audit, last.answered[pod]); why != "" {
-			broken[pod] = "the audit log of Pod " + pod + " " + why
+			r.chains[pod] = told
+			continue
+		}
+		if why := chainBroken(before.Audit, status.Audit); why != "" {
+			r.chains[pod] = "the audit log of Pod " + pod + " " + why
+			continue
+		}
+		since := last.still[pod]
+		if since.IsZero() && last.answered[pod] {
+			since = last.looked()
+		}
+		if !since.IsZero() && before.Audit != nil && before.Audit.Seq == status.Audit.Seq {
+			r.still[pod] = since
 		}
 	}
-	return broken
 }
 
-// chainBroken says what is wrong between two heads of a chain; "": nothing. Where the gate answered the operator in between, its log has more.
-func chainBroken(before, after *gatestatus.AuditHead, answered bool) string {
+// brokenChains are what is to be told of audit logs.
+func (r *run) brokenChains() []string {
+	all := slices.Collect(maps.Values(r.chains))
+	for pod, since := range r.still {
+		if r.looked().Sub(since) >= confirm {
+			all = append(all, "the audit log of Pod "+pod+" has no line of requests of the operator that the gate has answered")
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// chainBroken says what is wrong between two heads of a chain; "": nothing.
+func chainBroken(before, after *gatestatus.AuditHead) string {
 	switch {
 	case before == nil:
 		return ""
@@ -37,8 +61,6 @@ func chainBroken(before, after *gatestatus.AuditHead, answered bool) string {
 		return "is shorter than it was"
 	case after.Seq == before.Seq && after.Hash != before.Hash:
 		return "has another last line in the place of one that was seen"
-	case after.Seq == before.Seq && answered:
-		return "has no line of requests of the operator that the gate has answered"
 	}
 	return ""
 }

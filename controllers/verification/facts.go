@@ -2,7 +2,6 @@ package verification
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -82,7 +81,7 @@ func (o *observed) runFacts(s *posture.Snapshot, last *run) {
 		return
 	}
 	var listeners []string
-	audit := posture.Audit{Replicas: len(last.gates), Broken: slices.Sorted(maps.Values(last.chains))}
+	audit := posture.Audit{Replicas: len(last.gates), Broken: last.brokenChains()}
 	for _, status := range last.gates {
 		if status.Audit != nil && status.Audit.Hash != "" {
 			audit.Chained++

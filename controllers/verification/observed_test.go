@@ -46,27 +46,33 @@ func TestChains(t *testing.T) {
 		name          string
 		before, after gatestatus.Status
 		answered      bool
-		told          string
+		still, told   string
 		want          string
 	}{
-		{"it goes on", at("a", 3, "x"), at("a", 4, "y"), true, "", ""},
-		{"nothing happened", at("a", 3, "x"), at("a", 3, "x"), false, "", ""},
-		{"cut off", at("a", 3, "x"), at("a", 2, "y"), false, "", "is shorter than it was"},
-		{"gone", at("a", 3, "x"), gatestatus.Status{Boot: "a"}, false, "", "is shorter than it was"},
-		{"rewritten", at("a", 3, "x"), at("a", 3, "y"), false, "", "has another last line"},
-		{"it misses the attack", at("a", 3, "x"), at("a", 3, "x"), true, "", "has no line of requests"},
-		{"another boot", at("a", 3, "x"), at("b", 0, "y"), true, "", ""},
-		{"the first line", gatestatus.Status{Boot: "a"}, at("a", 0, "y"), true, "", ""},
-		{"a gate that tells no boot", at("", 3, "x"), at("", 2, "y"), false, "", ""},
-		{"told before", at("a", 2, "y"), at("a", 9, "z"), false, "it was cut off", "it was cut off"},
-		{"told before, and anew", at("a", 2, "y"), at("b", 9, "z"), false, "it was cut off", ""},
+		{"it goes on", at("a", 3, "x"), at("a", 4, "y"), true, "", "", ""},
+		{"it goes on again", at("a", 3, "x"), at("a", 4, "y"), true, "p", "", ""},
+		{"nothing happened", at("a", 3, "x"), at("a", 3, "x"), false, "", "", ""},
+		{"cut off", at("a", 3, "x"), at("a", 2, "y"), false, "", "", "is shorter than it was"},
+		{"gone", at("a", 3, "x"), gatestatus.Status{Boot: "a"}, false, "", "", "is shorter than it was"},
+		{"rewritten", at("a", 3, "x"), at("a", 3, "y"), false, "", "", "has another last line"},
+		{"it misses the attack of just now", at("a", 3, "x"), at("a", 3, "x"), true, "", "", ""},
+		{"it misses that of a while ago", at("a", 3, "x"), at("a", 3, "x"), false, "p", "", "has no line of requests"},
+		{"another boot", at("a", 3, "x"), at("b", 0, "y"), true, "p", "", ""},
+		{"the first line", gatestatus.Status{Boot: "a"}, at("a", 0, "y"), true, "", "", ""},
+		{"a gate that tells no boot", at("", 3, "x"), at("", 2, "y"), false, "", "", ""},
+		{"told before", at("a", 2, "y"), at("a", 9, "z"), false, "", "it was cut off", "it was cut off"},
+		{"told before, and anew", at("a", 2, "y"), at("b", 9, "z"), false, "", "it was cut off", ""},
 	} {
-		last := &run{gates: map[string]gatestatus.Status{"p": test.before}, answered: map[string]bool{"p": test.answered}}
+		last := &run{at: noon.Add(-time.Second), gates: map[string]gatestatus.Status{"p": test.before}, answered: map[string]bool{"p": test.answered}}
 		if test.told != "" {
 			last.chains = map[string]string{"p": test.told}
 		}
-		got := chains(&run{gates: map[string]gatestatus.Status{"p": test.after, "other": at("c", 0, "n")}}, last)
-		if test.want == "" && len(got) > 0 || !strings.Contains(got["p"], test.want) {
+		if test.still != "" {
+			last.still = map[string]time.Time{"p": noon.Add(-time.Minute)}
+		}
+		now := &run{at: noon, gates: map[string]gatestatus.Status{"p": test.after, "other": at("c", 0, "n")}}
+		now.compareChains(last)
+		if got := strings.Join(now.brokenChains(), "; "); test.want == "" && got != "" || !strings.Contains(got, test.want) {
 			t.Errorf("%s: %q, want %q", test.name, got, test.want)
 		}
 	}

@@ -31,8 +31,9 @@ type run struct {
 	unread []string
 	// stale are keys that gates accepted and that nobody has in use, by when that was first seen.
 	stale map[string]time.Time
-	// chains are what is wrong with the audit logs of gates, by pod.
+	// chains are what is wrong with the audit logs of gates, by pod; still are those since when a log has stood still although its gate answered.
 	chains map[string]string
+	still  map[string]time.Time
 	// answered are the pods whose gates have answered the operator since their status was read.
 	answered map[string]bool
 	// glanced is when the gates were last looked at between two runs.
