@@ -37,7 +37,13 @@ func (r *Reconciler) tokenSecrets(ctx context.Context, o *observed) (holders, er
 	slices.Sort(names)
 	names = slices.Compact(names)
 	of := strings.Join(names, " ")
-	if last, known := r.secrets.last(server); known && last.of == of && o.now.Sub(last.at) < r.Settings.ReportsAge {
+	last, known := r.secrets.last(server)
+	// What a Secret holds by its type stays so while it is there.
+	age := max(r.Settings.ReportsAge, declared.VerificationInterval(o.server))
+	if len(last.unread) > 0 {
+		age = r.Settings.ReportsAge
+	}
+	if known && last.of == of && o.now.Sub(last.at) < age {
 		return last, nil
 	}
 	next := holders{of: of, at: o.now, accounts: map[string]string{}}
