@@ -27,8 +27,9 @@ var AlertRules = optional.API{
 
 // What alert rules watch.
 const (
-	ourMetrics   = "bartizan_"
-	failedLogins = "bartizan_gate_authentication_failures_total"
+	failedLogins    = "bartizan_gate_authentication_failures_total"
+	failingControls = "bartizan_controls_failing"
+	notVerified     = "bartizan_server_verified"
 )
 
 // rulesPage bounds how many rules are in memory at once.
@@ -39,8 +40,8 @@ type alerts struct {
 	at time.Time
 	// known: the cluster has the API of rules, and the operator may list them. Rules that Prometheus reads from a file are not seen.
 	known bool
-	// any: an alert watches our metrics; logins: one watches failed logins.
-	any, logins bool
+	// controls: an alert watches for controls that fail, or attacks that succeed; logins: one watches failed logins.
+	controls, logins bool
 }
 
 // alertRules remembers what alert rules watch.
@@ -96,7 +97,7 @@ func (a *alerts) add(rule *unstructured.Unstructured) {
 			if name == "" {
 				continue // it records
 			}
-			a.any = a.any || strings.Contains(expression, ourMetrics)
+			a.controls = a.controls || strings.Contains(expression, failingControls) || strings.Contains(expression, notVerified)
 			a.logins = a.logins || strings.Contains(expression, failedLogins)
 		}
 	}

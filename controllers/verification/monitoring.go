@@ -19,7 +19,7 @@ func (o *observed) alertFacts(s *posture.Snapshot) {
 		s.Alerts, s.LoginAlerts = posture.Unknown[bool](missing), posture.Unknown[bool](missing)
 		return
 	}
-	s.Alerts = posture.See(o.alerts.any, "PrometheusRules", o.alerts.at)
+	s.Alerts = posture.See(o.alerts.controls && o.alerts.logins, "PrometheusRules", o.alerts.at)
 	s.LoginAlerts = posture.See(o.alerts.logins, "PrometheusRules", o.alerts.at)
 }
 

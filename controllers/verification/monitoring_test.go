@@ -51,12 +51,15 @@ func TestAlertRules(t *testing.T) {
 		return &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"groups": []any{map[string]any{"rules": []any{fields}}}}}}
 	}
 	for _, test := range []struct {
-		name        string
-		rule        *unstructured.Unstructured
-		any, logins bool
+		name             string
+		rule             *unstructured.Unstructured
+		controls, logins bool
 	}{
-		{"an alert on failed logins", rule(map[string]any{"alert": "a", "expr": "rate(bartizan_gate_authentication_failures_total[5m]) > 1"}), true, true},
-		{"another alert of ours", rule(map[string]any{"alert": "a", "expr": "bartizan_server_ready == 0"}), true, false},
+		{"an alert on failed logins", rule(map[string]any{"alert": "a", "expr": "rate(bartizan_gate_authentication_failures_total[5m]) > 1"}), false, true},
+		{"one on controls", rule(map[string]any{"alert": "a", "expr": `bartizan_controls_failing{severity="critical"} > 0`}), true, false},
+		{"one on attacks", rule(map[string]any{"alert": "a", "expr": "bartizan_server_verified == 0"}), true, false},
+		{"one on both", rule(map[string]any{"alert": "a", "expr": "bartizan_server_verified == 0 or bartizan_gate_authentication_failures_total > 9"}), true, true},
+		{"another alert of ours", rule(map[string]any{"alert": "a", "expr": "bartizan_server_ready == 0"}), false, false},
 		{"somebody else's", rule(map[string]any{"alert": "a", "expr": "up == 0"}), false, false},
 		{"a recording", rule(map[string]any{"record": "a", "expr": "bartizan_gate_authentication_failures_total"}), false, false},
 		{"no rules", &unstructured.Unstructured{Object: map[string]any{}}, false, false},
@@ -65,13 +68,13 @@ func TestAlertRules(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			a := alerts{known: true}
 			a.add(test.rule)
-			if a.any != test.any || a.logins != test.logins {
+			if a.controls != test.controls || a.logins != test.logins {
 				t.Errorf("%+v", a)
 			}
 			o := &observed{alerts: a}
 			s := &posture.Snapshot{}
 			o.alertFacts(s)
-			if !s.Alerts.Known || s.Alerts.Value != test.any || !s.LoginAlerts.Known || s.LoginAlerts.Value != test.logins {
+			if !s.Alerts.Known || s.Alerts.Value != (test.controls && test.logins) || !s.LoginAlerts.Known || s.LoginAlerts.Value != test.logins {
 				t.Errorf("%+v %+v", s.Alerts, s.LoginAlerts)
 			}
 			o.alerts.known = false

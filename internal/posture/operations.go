@@ -29,7 +29,8 @@ var logging = []Control{
 		ID: "LOG-2", Severity: High, Title: "Alert rules are installed",
 		Enforcement: "administrator", Evidence: []Kind{Observed}, Maps: []string{"MCP08"},
 		Remediation: "Install the alert rules: alerts.mode of the chart, or config/monitoring.",
-		judge:       yes(func(s *Snapshot) Fact[bool] { return s.Alerts }, "alert rules are installed", "no alert rule is installed"),
+		judge: yes(func(s *Snapshot) Fact[bool] { return s.Alerts }, "alert rules watch for failed logins and for controls that fail",
+			"alert rules are missing that watch for failed logins (bartizan_gate_authentication_failures_total) and for controls that fail (bartizan_controls_failing, or bartizan_server_verified)"),
 	},
 	{
 		ID: "LOG-3", Severity: Critical, Title: "No secret appears in answers, errors or logs",
