@@ -47,7 +47,9 @@ type Generation struct {
 
 // Key is an accepted API key.
 type Key struct {
-	Client   gateconfig.Object
+	Client gateconfig.Object
+	// Name is the client's, as "<namespace>/<name>".
+	Name     string
 	SHA256   [32]byte
 	NotAfter time.Time
 }
@@ -152,12 +154,13 @@ func derive(c gateconfig.Config, pair tls.Certificate) (*Generation, error) {
 	// The operator is a client like any other as far as its keys go. Its certificates need no entry.
 	for _, client := range append(slices.Clone(c.Clients), gateconfig.Client{Object: gateconfig.Operator, Keys: c.Verification.Keys, Certificates: gateconfig.Disabled}) {
 		g.clients[client.Object] = client.Certificates
+		name := client.Object.Namespace + "/" + client.Object.Name
 		for _, key := range client.Keys {
 			sum, err := hex.DecodeString(key.SHA256)
 			if err != nil || len(sum) != 32 {
 				return nil, fmt.Errorf("%s: clients: a hash is not one", gateconfig.ConfigFile)
 			}
-			g.keys[key.ID] = Key{Client: client.Object, SHA256: [32]byte(sum), NotAfter: key.NotAfter}
+			g.keys[key.ID] = Key{Client: client.Object, Name: name, SHA256: [32]byte(sum), NotAfter: key.NotAfter}
 		}
 	}
 	return g, nil

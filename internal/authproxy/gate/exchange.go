@@ -41,7 +41,8 @@ type exchange struct {
 	span            *trace.Span
 	// refusal is the gate's answer where that is an error.
 	refusal *message.Error
-	// ends ends the call with its credential, and when the server's answer is late; zero where it is never that.
+	// ctx is the call's; ends ends it with the credential, and when the server's answer is late, which is zero where it is never that.
+	ctx  callContext
 	ends *time.Timer
 	late time.Time
 	// metered is the use of a rule that was counted for the request.
@@ -82,7 +83,7 @@ type exchange struct {
 }
 
 func newExchange(g *Gate, w http.ResponseWriter, r *http.Request) *exchange {
-	x := &exchange{gate: g, w: w, r: r, rc: http.NewResponseController(w), body: g.held.Hold("", 1)}
+	x := &exchange{gate: g, w: w, r: r, rc: http.NewResponseController(w), ctx: callContext{Context: context.Background()}, body: g.held.Hold("", 1)}
 	x.config, _ = g.store.Current()
 	x.caller, x.inHeader = trace.FromHeader(r.Header)
 	x.record = audit.Record{
@@ -373,7 +374,7 @@ func (x *exchange) resume(opened session.Session) *message.Error {
 // decide judges the request by a generation of the configuration.
 func (x *exchange) decide(g *config.Generation, now time.Time) decision.Decision {
 	x.grants, x.granted = x.principal.Grants(g), g
-	return decide(g, x.principal, x.subject(), now, x)
+	return x.grants.Decide(judged(x.subject()), now, x)
 }
 
 // subject is what a verdict is about; nil for what is about the session alone.
@@ -384,19 +385,15 @@ func (x *exchange) subject() *message.Message {
 	return x.resumes
 }
 
-func decide(g *config.Generation, p identity.Principal, m *message.Message, now time.Time, meter decision.Meter) decision.Decision {
-	return p.Grants(g).Decide(judged(m), now, meter)
-}
-
 // pass sends the request to the server and passes its answer on.
 func (x *exchange) pass() {
 	// The call is not tied to the caller's connection: in the legacy revisions a disconnect is not a cancel.
-	ctx, cancel := context.WithCancelCause(x.gate.life)
-	defer cancel(nil)
+	ctx := &x.ctx
+	defer ctx.end(context.Canceled)
 	defer x.takeBack(ctx)
-	defer x.gate.follow(x, cancel)()
+	defer x.gate.follow(x)()
 	x.remember()
-	defer x.gate.watch(x, cancel)()
+	defer x.gate.watch(x)()
 	if x.principal.KeyID != "" && !x.standing() {
 		defer x.gate.usage.Open(x.principal.KeyID)()
 	}

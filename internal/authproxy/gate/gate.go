@@ -160,9 +160,10 @@ func New(options Options) (*Gate, error) {
 		tools:       limit.NewRates[uint64](),
 		seed:        maphash.MakeSeed(),
 		failures:    limit.NewFailures(time.Now()),
-		calls:       calls{open: map[*exchange]context.CancelCauseFunc{}},
+		calls:       calls{open: map[*exchange]struct{}{}},
 	}
 	g.life, g.end = context.WithCancel(context.Background())
+	context.AfterFunc(g.life, func() { g.calls.each(func(x *exchange) { x.ctx.end(context.Canceled) }) })
 	g.lister = g.newLister()
 	g.store = config.NewStore(options.ConfigDirectory, options.Server, g.loaded)
 	if g.hasher, err = audit.NewHasher(); err != nil {

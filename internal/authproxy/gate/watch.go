@@ -25,27 +25,30 @@ func (x *exchange) standing() bool {
 // goroutine that waits for that would cost each call more than its verdict.
 type calls struct {
 	mu   sync.Mutex
-	open map[*exchange]context.CancelCauseFunc
+	open map[*exchange]struct{}
 }
 
 // watch ends the call when its credential ends, leaves the configuration or loses the right to it, or when the server takes too
 // long for its answer, and a stream that would not end by itself when the gate does. The returned function ends watching.
-func (g *Gate) watch(x *exchange, cancel context.CancelCauseFunc) func() {
+func (g *Gate) watch(x *exchange) func() {
 	if within := x.config.Limits.AnswerWithinSeconds; within > 0 && !x.standing() {
 		x.late = time.Now().Add(time.Duration(within) * time.Second)
 	}
-	x.ends = time.AfterFunc(x.left(x.principal.NotAfter), func() { cancel(x.over()) })
+	x.ends = time.AfterFunc(x.left(x.principal.NotAfter), func() { x.ctx.end(x.over()) })
 	g.calls.mu.Lock()
-	g.calls.open[x] = cancel
+	g.calls.open[x] = struct{}{}
 	g.calls.mu.Unlock()
 	// What was replaced, or ended, before it was known here is not told again.
+	if g.life.Err() != nil {
+		x.ctx.end(context.Canceled)
+	}
 	if current, _ := g.store.Current(); current != x.config {
-		g.judgeAgain(x, cancel)
+		g.judgeAgain(x)
 	}
 	select {
 	case <-g.drain.Closed():
 		if x.standing() {
-			cancel(errDraining)
+			x.ctx.end(errDraining)
 		}
 	default:
 	}
@@ -58,21 +61,21 @@ func (g *Gate) watch(x *exchange, cancel context.CancelCauseFunc) func() {
 }
 
 // each calls a function for each call that is being answered.
-func (c *calls) each(do func(*exchange, context.CancelCauseFunc)) {
+func (c *calls) each(do func(*exchange)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for x, cancel := range c.open {
-		do(x, cancel)
+	for x := range c.open {
+		do(x)
 	}
 }
 
 // judgeAgain ends the call if the configuration in force does not allow it.
-func (g *Gate) judgeAgain(x *exchange, cancel context.CancelCauseFunc) {
+func (g *Gate) judgeAgain(x *exchange) {
 	current, _ := g.store.Current()
 	now := time.Now()
 	p, failure := identity.Authenticate(x.r, current, now, nil)
-	if failure != "" || p.Name() != x.principal.Name() || !decide(current, p, x.judged, now, nil).Allowed {
-		cancel(errRevoked)
+	if failure != "" || p.Name() != x.principal.Name() || !p.Grants(current).Decide(judged(x.judged), now, nil).Allowed {
+		x.ctx.end(errRevoked)
 		return
 	}
 	// A credential that ends later, or sooner, by what is in force now.
@@ -106,9 +109,9 @@ func (g *Gate) watchAll(ctx context.Context) {
 			return
 		case <-closed:
 			closed = nil
-			g.calls.each(func(x *exchange, cancel context.CancelCauseFunc) {
+			g.calls.each(func(x *exchange) {
 				if x.standing() {
-					cancel(errDraining)
+					x.ctx.end(errDraining)
 				}
 			})
 		case <-replaced:
@@ -120,7 +123,7 @@ func (g *Gate) watchAll(ctx context.Context) {
 
 // follow does for the call what its client's going away asks for: in the stateless revisions it is a cancel, and a GET
 // has no call; a legacy call goes on, within bounds. The returned function ends following.
-func (g *Gate) follow(x *exchange, cancel context.CancelCauseFunc) func() {
+func (g *Gate) follow(x *exchange) func() {
 	// Buffered for the one value that is ever sent.
 	orphan := make(chan *time.Timer, 1)
 	stop := context.AfterFunc(x.r.Context(), func() {
@@ -129,11 +132,11 @@ func (g *Gate) follow(x *exchange, cancel context.CancelCauseFunc) func() {
 			if legacyCall {
 				g.orphans.Add(-1)
 			}
-			cancel(errGone)
+			x.ctx.end(errGone)
 			orphan <- nil
 			return
 		}
-		orphan <- time.AfterFunc(orphanTime, func() { cancel(errGone) })
+		orphan <- time.AfterFunc(orphanTime, func() { x.ctx.end(errGone) })
 	})
 	return func() {
 		if stop() {

@@ -20,7 +20,7 @@ const maxChain = 4
 type verified struct {
 	generation          *config.Generation
 	client              gateconfig.Object
-	serial              string
+	name, serial        string
 	notBefore, notAfter time.Time
 }
 
@@ -113,6 +113,7 @@ func verify(presented []*x509.Certificate, g *config.Generation, now time.Time) 
 	v := &verified{
 		generation: g,
 		client:     client,
+		name:       Principal{Client: client}.ClientName(),
 		serial:     leaf.SerialNumber.Text(16),
 		notBefore:  leaf.NotBefore.Add(-config.Skew),
 		notAfter:   leaf.NotAfter,

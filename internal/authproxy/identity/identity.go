@@ -30,6 +30,8 @@ type Principal struct {
 	CertificateSerial string
 	// NotAfter is when the first of the credentials ends.
 	NotAfter time.Time
+	// client and name are what ClientName and Name return, once they are known: each stage asks.
+	client, name string
 }
 
 // Token is a verified token with the rules that are for its holder.
@@ -37,8 +39,8 @@ type Token = token.Verified[*decision.Match]
 
 // ClientName is the client as policies name it, "<namespace>/<name>"; empty when there is none.
 func (p Principal) ClientName() string {
-	if p.Client == (gateconfig.Object{}) {
-		return ""
+	if p.client != "" || p.Client == (gateconfig.Object{}) {
+		return p.client
 	}
 	return p.Client.Namespace + "/" + p.Client.Name
 }
@@ -48,6 +50,9 @@ func (p Principal) ClientName() string {
 func (p Principal) Name() string {
 	if p.Token == nil {
 		return p.ClientName()
+	}
+	if p.name != "" {
+		return p.name
 	}
 	return p.ClientName() + " " + p.Token.Issuer.Issuer + " " + p.Token.Subject
 }
@@ -149,7 +154,7 @@ func Authenticate(r *http.Request, g *config.Generation, now time.Time, budget f
 		if failure != "" {
 			return Principal{}, failure
 		}
-		p = Principal{Client: verified.client, CertificateSerial: verified.serial, NotAfter: verified.notAfter}
+		p = Principal{Client: verified.client, client: verified.name, CertificateSerial: verified.serial, NotAfter: verified.notAfter}
 		if _, key := r.Header["X-Api-Key"]; p.Client == gateconfig.Operator && !key && r.Header["Authorization"] == nil {
 			return p, "" // it needs no key, and has no more rights with one
 		}
@@ -189,6 +194,7 @@ func (p Principal) withKey(text string, g *config.Generation, now time.Time) (Pr
 		return Principal{}, CredentialsContradict
 	}
 	p.Client, p.KeyID = key.Client, id
+	p.client = key.Name
 	return p.until(key.NotAfter), ""
 }
 
@@ -209,6 +215,7 @@ func (p Principal) withToken(c *connection, text string, g *config.Generation, n
 		return p.until(verified.NotAfter), "" // it acts for nobody, and has no more rights with a token
 	}
 	p.Token = verified
+	p.name = p.Name()
 	return p.until(verified.NotAfter), ""
 }
 

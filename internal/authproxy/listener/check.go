@@ -186,12 +186,16 @@ func accepts(h http.Header, media string) bool {
 	if !ok {
 		return true
 	}
-	group, _, _ := strings.Cut(media, "/")
 	for _, value := range values {
 		for element := range strings.SplitSeq(value, ",") {
 			if strings.TrimSpace(element) == media {
-				return true
+				return true // as nearly all send it
 			}
+		}
+	}
+	group, _, _ := strings.Cut(media, "/")
+	for _, value := range values {
+		for element := range strings.SplitSeq(value, ",") {
 			name, parameters, err := mime.ParseMediaType(element)
 			if err != nil || parameters["q"] == "0" {
 				continue

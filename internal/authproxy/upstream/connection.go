@@ -208,7 +208,7 @@ type exchange struct {
 // nothing was written.
 func (x *exchange) begin(ctx context.Context, verb string, body []byte) (nothing bool, err error) {
 	c := x.c
-	x.stop = context.AfterFunc(ctx, func() { _ = c.Close() })
+	x.stop = afterFunc(ctx, func() { _ = c.Close() })
 	if len(c.buffer)+len(body) <= maxInline {
 		c.buffer = append(c.buffer, body...)
 		n, err := c.Write(c.buffer)
@@ -225,6 +225,14 @@ func (x *exchange) begin(ctx context.Context, verb string, body []byte) (nothing
 	}
 	x.response, err = c.answer(verb) //nolint:bodyclose // the caller has it
 	return false, err
+}
+
+// afterFunc is context.AfterFunc, at the context itself where that has it: the package would make three objects more.
+func afterFunc(ctx context.Context, f func()) (stop func() bool) {
+	if own, ok := ctx.(interface{ AfterFunc(f func()) func() bool }); ok {
+		return own.AfterFunc(f)
+	}
+	return context.AfterFunc(ctx, f)
 }
 
 // Read reads the answer's body.
