@@ -257,6 +257,27 @@ func TestFloodsAreCounted(t *testing.T) {
 	}
 }
 
+// TestFloodsFromManyAddresses: who has more addresses than are counted fills no disk either.
+func TestFloodsFromManyAddresses(t *testing.T) {
+	var out sink
+	now := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+	log := audit.NewLog(audit.Options{Sink: &out, Server: server, Boot: boot, Now: func() time.Time { return now }})
+	if err := log.Begin(nil); err != nil {
+		t.Fatal(err)
+	}
+	const many = 5000
+	for i := range many {
+		if err := log.Write(&audit.Record{Time: now, Decision: audit.Unauthenticated, Reason: "no-credential", Source: fmt.Sprintf("[2001:db8::%x]:1", i), Status: 401}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	log.Close()
+	verified, err := audit.Verify(strings.NewReader(out.text.String()))
+	if err != nil || verified.Lines+verified.Repeated != many+2 || verified.Lines > 600 {
+		t.Errorf("%+v %v", verified, err)
+	}
+}
+
 func TestArguments(t *testing.T) {
 	const in = `{ "user":"me","Api-Key":"k","nested":{"db_password":{"a":1},"list":["x","Bearer abc","ok"]},"pin":1.50,"mine":"yes","u":"\u00e9\ud83d\ude00"}`
 	want := `{"user":"me","Api-Key":"[redacted]","nested":{"db_password":"[redacted]","list":["x","[redacted]","ok"]},"pin":"[redacted]","mine":"yes","u":"\u00e9\ud83d\ude00"}`

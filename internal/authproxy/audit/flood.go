@@ -14,7 +14,8 @@ const (
 	// have lines of their own first.
 	window = 10 * time.Second
 	single = 10
-	// maxFloods bounds what is counted at once; what comes beyond has lines of its own.
+	// maxFloods bounds what is counted at once. What comes beyond is counted by its reason alone where nobody known is refused, who
+	// may have any number of addresses; else it has lines of its own.
 	maxFloods = 512
 	// keptName bounds what is kept of a caller's own words while they are counted, in bytes.
 	keptName = 128
@@ -59,8 +60,13 @@ func (f *floods) counts(r *Record, now time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	t := f.by[key]
+	full := len(f.by) >= maxFloods
+	if t == nil && full && r.Client == "" && r.Subject == "" {
+		key, full = flood{decision: r.Decision, reason: r.Reason}, false
+		t = f.by[key]
+	}
 	if t == nil {
-		if len(f.by) < maxFloods {
+		if !full {
 			key.method = strings.Clone(key.method)
 			f.by[key] = &tally{since: now, single: 1}
 		}

@@ -71,7 +71,7 @@ func (x *exchange) beginSession(answer []byte, id string) *message.Error {
 	case id == "":
 		return nil
 	}
-	x.session = session.Session{ID: id, Revision: chosen}
+	x.session = session.Session{ID: id, Revision: chosen, Process: x.gate.serves(x.config)}
 	sealed, err := x.gate.sessions.SealSession(x.principal.Name(), x.session)
 	if err != nil {
 		return errStream

@@ -366,6 +366,9 @@ func (x *exchange) resume(opened session.Session) *message.Error {
 	if header, ok := x.r.Header[message.HeaderRevision]; ok && header[0] != string(opened.Revision) {
 		return errSessionRevision
 	}
+	if !x.gate.stillServes(opened.Process, x.config) {
+		return errSession
+	}
 	x.session = opened
 	x.forward[message.HeaderRevision] = []string{string(opened.Revision)}
 	return nil

@@ -3,7 +3,9 @@ package gate_test
 import (
 	"bufio"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -155,5 +157,47 @@ func TestResumedCallsAreStillJudged(t *testing.T) {
 	}
 	if status, _, body := do(t, alice, w.verb(http.MethodGet, session, list)); status != http.StatusOK {
 		t.Errorf("a list's stream: %d %s", status, body)
+	}
+}
+
+// TestSessionsEndWithTheirProcess: a server that began again may give the id of a session to somebody else.
+func TestSessionsEndWithTheirProcess(t *testing.T) {
+	t.Parallel()
+	serve := func(address string) *httptest.Server {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := httptest.NewUnstartedServer(http.HandlerFunc(sessions))
+		_ = s.Listener.Close()
+		s.Listener = l
+		s.Start()
+		return s
+	}
+	first := serve("127.0.0.1:0")
+	address := first.Listener.Addr().String()
+	w := newWorld(t, address, func(w *world) { w.options.ListInterval = time.Hour })
+	alice := w.keyed(w.aliceKey)
+	begin := func() func(*http.Request) {
+		_, header, _ := do(t, alice, w.post(initialize))
+		return set("Mcp-Session-Id", header.Get("Mcp-Session-Id"))
+	}
+	session := begin()
+	if status, _, body := do(t, alice, w.post(legacyCall, session)); status != http.StatusOK {
+		t.Fatalf("%d %s", status, body)
+	}
+	first.Close()
+	second := serve(address)
+	defer second.Close()
+	another := begin()
+	if status, _, body := do(t, alice, w.post(legacyCall, another)); status != http.StatusOK {
+		t.Errorf("a session with the new process: %d %s", status, body)
+	}
+	gatetest.Eventually(t, "the session has ended with its process", func() bool {
+		status, _, _ := do(t, alice, w.post(legacyCall, session))
+		return status == http.StatusNotFound
+	})
+	if status, _, body := do(t, alice, w.post(legacyCall, another)); status != http.StatusOK {
+		t.Errorf("a session with the new process, later: %d %s", status, body)
 	}
 }

@@ -131,8 +131,9 @@ type Lister struct {
 	options Options
 	again   chan struct{}
 	state   atomic.Pointer[state]
-	// process is the one that was last tried; for Run alone.
+	// process is the one that was last tried; for Run alone. seen is it for everybody.
 	process string
+	seen    atomic.Pointer[string]
 	// mu guards the callers, whose streams of notifications are open.
 	mu      sync.Mutex
 	callers []*caller
@@ -162,6 +163,14 @@ func (l *Lister) Current() (*Listed, error) {
 
 // Tried says whether the server was listed, or that was tried.
 func (l *Lister) Tried() bool { return l.state.Load().tried }
+
+// Process is what listened when it was last looked, a moment ago; empty when nothing did.
+func (l *Lister) Process() string {
+	if seen := l.seen.Load(); seen != nil {
+		return *seen
+	}
+	return ""
+}
 
 // Again asks for a listing soon.
 func (l *Lister) Again() {
@@ -253,7 +262,9 @@ func (l *Lister) list(ctx context.Context) error {
 		return NotListening // there is no configuration yet, nothing to tell of
 	}
 	process, err := l.options.Process(server.Address)
-	if l.process = process; err != nil {
+	l.process = process
+	l.seen.Store(&process)
+	if err != nil {
 		return l.publish(nil, nil, NotListening)
 	}
 	client := upstream.NewGuarded(func() error {

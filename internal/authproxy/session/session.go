@@ -56,14 +56,16 @@ type Session struct {
 	ID string
 	// Revision is the revision of the protocol that the session was begun with.
 	Revision gateconfig.Revision
+	// Process names the process of the server that began it; empty where that is not known.
+	Process string
 }
 
 // SealSession seals a session for a principal.
 func (s *Sealer) SealSession(principal string, session Session) (string, error) {
-	if !isHandle(session.ID) || strings.ContainsRune(string(session.Revision), separator) {
+	if !isHandle(session.ID) || strings.ContainsRune(string(session.Revision)+session.Process, separator) {
 		return "", ErrHandle
 	}
-	plain := string(session.Revision) + string(separator) + session.ID
+	plain := string(session.Revision) + string(separator) + session.Process + string(separator) + session.ID
 	return s.seal([]byte(plain), binding("session", principal)), nil
 }
 
@@ -73,8 +75,9 @@ func (s *Sealer) OpenSession(principal, sealed string) (Session, error) {
 	if err != nil {
 		return Session{}, err
 	}
-	revision, id, _ := strings.Cut(string(plain), string(separator))
-	return Session{ID: id, Revision: gateconfig.Revision(revision)}, nil
+	revision, rest, _ := strings.Cut(string(plain), string(separator))
+	process, id, _ := strings.Cut(rest, string(separator))
+	return Session{ID: id, Revision: gateconfig.Revision(revision), Process: process}, nil
 }
 
 // SealEvent seals a server's event id for a principal and its session, named by the server's own session id, with what the stream

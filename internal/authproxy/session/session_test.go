@@ -19,14 +19,14 @@ func sealer(t testing.TB) *session.Sealer {
 
 func TestSessionOpensOnlyForItsPrincipal(t *testing.T) {
 	s, other := sealer(t), sealer(t)
-	sealed, err := s.SealSession("agents/alice", session.Session{ID: "id-1", Revision: "2025-11-25"})
+	sealed, err := s.SealSession("agents/alice", session.Session{ID: "id-1", Revision: "2025-11-25", Process: "p"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if strings.Contains(sealed, "id-1") {
 		t.Error("the sealed id shows the server's")
 	}
-	if got, err := s.OpenSession("agents/alice", sealed); err != nil || got != (session.Session{ID: "id-1", Revision: "2025-11-25"}) {
+	if got, err := s.OpenSession("agents/alice", sealed); err != nil || got != (session.Session{ID: "id-1", Revision: "2025-11-25", Process: "p"}) {
 		t.Errorf("OpenSession = %q, %v", got, err)
 	}
 	event, err := s.SealEvent("agents/alice", "id-1", "7", "1greet")
