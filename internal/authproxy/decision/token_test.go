@@ -49,9 +49,10 @@ func TestManyRules(t *testing.T) {
 	p := policy.Policy{}
 	for i := range 1<<16 + 1 {
 		who, tool := "nobody", "other"
-		if i == 0 {
+		switch i {
+		case 0:
 			who, tool = "root", "erase"
-		} else if i == 1<<16 {
+		case 1 << 16:
 			who, tool = "alice", "greet"
 		}
 		p.Rules = append(p.Rules, policy.Rule{ID: fmt.Sprint("p/", i), Tools: []string{tool}, Tokens: []policy.TokenSubject{{Issuer: "corp", Claims: []policy.Claim{{Path: []string{"sub"}, Values: []string{who}}}}}})

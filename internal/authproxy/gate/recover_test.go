@@ -24,7 +24,7 @@ func TestDefectsHaveALine(t *testing.T) {
 	x := newExchange(g, httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/mcp", nil))
 	func() {
 		defer func() {
-			if v := recover(); v != http.ErrAbortHandler { //nolint:errorlint // as net/http compares it
+			if v := recover(); v != http.ErrAbortHandler {
 				t.Errorf("it goes on with %v", v)
 			}
 		}()
