@@ -345,6 +345,13 @@ func FuzzManifests(f *testing.F) {
 	f.Add([]byte(goodManifest + "---\n" + badManifest))
 	f.Add([]byte(floorProfile + "---\n" + slowClient + "---\n" + toolsNamespace + "---\n" + settings))
 	f.Add([]byte("--- \n---\n...\n"))
+	for _, name := range []string{"good", "bad"} {
+		content, err := os.ReadFile(filepath.Join("testdata", name+".yaml"))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(content)
+	}
 	f.Add([]byte(list("v1", "List", goodManifest, list("bartizan.dev/v1alpha1", "MCPServerList", withoutKind(badManifest)))))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		lines := bytes.Count(content, []byte("\n")) + 1
