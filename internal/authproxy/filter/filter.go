@@ -48,8 +48,8 @@ func ListChanged(method string) bool {
 }
 
 // Answer returns the filtered form of one JSON-RPC message that the server sent in answer to m: the body of a JSON
-// answer, or the data of one SSE event. It returns nil without an error for a notification that the client is not to
-// have. An error means that the answer must not reach the caller (502). A nil m stands for any request. min is the
+// answer, or the data of one SSE event. It returns nil without an error for what the client is not to have of what it did not ask
+// for. An error means that the answer must not reach the caller (502). A nil m stands for any request. min is the
 // lowest accepted revision.
 func Answer(m *message.Message, g *decision.Grants, min gateconfig.Revision, now time.Time, answer []byte) ([]byte, error) {
 	out, _, err := pass(m, g, nil, min, now, answer)
@@ -130,6 +130,8 @@ func pass(m *message.Message, g *decision.Grants, c Client, min gateconfig.Revis
 		return out, false, err
 	case (a.result == nil) == (a.failure == nil):
 		return nil, false, ErrShape
+	case m == nil && c != nil && !c.Resumes():
+		return nil, false, nil // nobody asked for it
 	}
 	out, err = a.passResponse(len(data))
 	return out, err == nil, err

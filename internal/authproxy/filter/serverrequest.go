@@ -26,6 +26,9 @@ type ServerRequest struct {
 
 // Client is whom the server's own requests and handles are for. Without one nothing of that passes.
 type Client interface {
+	// Resumes says whether a stream that is in answer to no request may bring what is left of an earlier one: a server answers
+	// nothing on any other (MCP 2025-11-25, "Listening for Messages from the Server").
+	Resumes() bool
 	// Ask is told of each request, and says whether the client may have one that the policy allows.
 	Ask(ServerRequest) bool
 	// Withdraw says whether the client has had the server's request with this id, which the server takes back.

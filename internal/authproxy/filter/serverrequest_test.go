@@ -26,12 +26,17 @@ func askable(t testing.TB) *decision.Grants {
 }
 
 // client knows the task t1, as h1, and has been sent the request 7.
-type client struct{ asked []ServerRequest }
+type client struct {
+	asked []ServerRequest
+	// fresh says that its stream goes on with no other.
+	fresh bool
+}
 
 func (c *client) Ask(r ServerRequest) bool {
 	c.asked = append(c.asked, r)
 	return true
 }
+func (c *client) Resumes() bool                      { return !c.fresh }
 func (c *client) Withdraw(id []byte) bool            { return string(id) == "7" }
 func (c *client) State(state string) (string, error) { return "state-" + state, nil }
 func (c *client) NewTask(id string) (string, error)  { return "new-" + id, nil }
@@ -228,5 +233,17 @@ func TestTasks(t *testing.T) {
 	}
 	if out, err := AnswerTo(&client{}, nil, grants(t), lowest, now, []byte(note("notifications/elicitation/complete", `"elicitationId":"e"`))); err != nil || out != nil {
 		t.Errorf("told of a page that it may not open: %s %v", out, err)
+	}
+}
+
+// TestAnswersNobodyAskedFor: on a stream that goes on with no other, a server answers nothing.
+func TestAnswersNobodyAskedFor(t *testing.T) {
+	for _, in := range []string{answered(`{"content":[]}`), answered(`{"tools":[{"name":"get_a"}]}`), `{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"no"}}`} {
+		if out, err := AnswerTo(&client{fresh: true}, nil, grants(t), lowest, now, []byte(in)); err != nil || out != nil {
+			t.Errorf("%s: %s %v", in, out, err)
+		}
+		if out, err := AnswerTo(&client{}, nil, grants(t), lowest, now, []byte(in)); err != nil || out == nil {
+			t.Errorf("resumed: %s: %v", in, err)
+		}
 	}
 }

@@ -71,6 +71,9 @@ func (x *exchange) Ask(r filter.ServerRequest) bool {
 	return false
 }
 
+// Resumes makes an exchange a client that may go on with an earlier stream.
+func (x *exchange) Resumes() bool { return x.lastEvent != "" }
+
 // Withdraw implements filter.Client.
 func (x *exchange) Withdraw(id []byte) bool {
 	return len(id) > 0 && x.gate.asked.Take(x.asked(), message.IDKey(id), time.Now())
