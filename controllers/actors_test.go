@@ -169,9 +169,6 @@ type gatesActor struct {
 	asked   atomic.Int64
 }
 
-// Announce does nothing: nobody's attacks reach these gates.
-func (g *gatesActor) Announce(context.Context, gates.Gate, string) error { return nil }
-
 func (g *gatesActor) Read(ctx context.Context, all []gates.Gate) []gates.Answer {
 	answers := make([]gates.Answer, len(all))
 	for i, gate := range all {

@@ -97,8 +97,6 @@ type Options struct {
 	Gates gates.Reader
 	// Lists asks gates what their servers offer; nil: over the network.
 	Lists gates.Lister
-	// Marks tells gates of verifications; nil: over the network.
-	Marks gates.Announcer
 	// Attack attacks a gate; nil: over the network.
 	Attack verification.Attack
 	// Now is the clock; nil: the machine's.
@@ -187,9 +185,6 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if o.Lists == nil {
 		o.Lists = network
 	}
-	if o.Marks == nil {
-		o.Marks = network
-	}
 	apis, err := optional.New(mgr, slices.DeleteFunc([]optional.API{
 		{
 			Name: "cert-manager", Version: certmanager.SchemeGroupVersion, Resources: []string{"certificates", "issuers"},
@@ -210,7 +205,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		return err
 	}
 	verifier := &verification.Reconciler{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), APIs: apis, Gates: o.Gates, Marks: o.Marks, Attack: o.Attack,
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), APIs: apis, Gates: o.Gates, Attack: o.Attack,
 		Events: mgr.GetEventRecorder("mcpserver-verification"), Now: o.Now, WatchNamespaces: o.WatchNamespaces,
 		Settings: verification.Settings{
 			Namespace: o.Namespace, GateImage: o.GateImage, Timeout: 2 * time.Second, Again: cmp.Or(o.Retry, 15*time.Second), RulesAge: 4 * cmp.Or(o.Retry, 15*time.Second), ReportsAge: 20 * cmp.Or(o.Retry, 15*time.Second),

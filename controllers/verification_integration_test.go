@@ -2,14 +2,10 @@ package controllers_test
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,9 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
-	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
-	"github.com/bartizan-dev/bartizan/internal/keys"
 	"github.com/bartizan-dev/bartizan/internal/posture"
 	"github.com/bartizan-dev/bartizan/internal/probe"
 	"github.com/bartizan-dev/bartizan/test/controlplane"
@@ -41,7 +35,9 @@ func (a *attackActor) attack(_ context.Context, target probe.Target) []posture.P
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
 	a.targets = append(a.targets, target)
-	var all []posture.Probe
+	all := []posture.Probe{
+		{Name: posture.OwnToken + " that has expired", Control: "AUTH-6", Pod: target.Pod, Outcome: posture.Held},
+	}
 	for _, id := range []string{"AUTH-1", "AUTH-5", "AUTH-6", "AUTH-7", "AUTH-10", "PERM-1", "PERM-2", "PERM-7", "ENC-1", "ENC-2", "ENC-3", "LOG-3", "TEST-3", "LEAST-6"} {
 		p := posture.Probe{Name: "attack on " + id, Control: id, Pod: target.Pod, Outcome: posture.Held}
 		if a.broken[id] {
@@ -221,126 +217,6 @@ func TestIntegrationPosture(t *testing.T) {
 			t.Errorf("without a pod the coverage is %d, with one %d", *p.Coverage, *good.Coverage)
 		}
 	})
-}
-
-// TestIntegrationOwnKeys: the operator's own keys at a server rotate by the gates' configuration as those of clients do, and the
-// attacks have the one that was retired, which the configuration had, beside the present one. A server without keys has none. Where
-// tokens of the cluster are taken, the attacks have some of the operator's, and one that was good once.
-func TestIntegrationOwnKeys(t *testing.T) {
-	w := newWorld(t)
-	w.everybody()
-	var ahead atomic.Int64
-	w.run(w.watchesItself, func(o *Options, _ *Config) {
-		o.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
-	})
-	limited := w.server("weather")
-	limited.Spec.Limits = &v1alpha1.Limits{PerTool: &v1alpha1.ClientRate{RPS: 7}}
-	w.create(limited)
-	w.ready("weather")
-	keyless := w.server("keyless")
-	keyless.Spec.Authentication = &v1alpha1.Authentication{APIKeys: v1alpha1.APIKeys{Mode: v1alpha1.APIKeysDisabled}, Tokens: []v1alpha1.TokenIssuer{
-		{Name: "cluster", Type: v1alpha1.TokenIssuerKubernetes, Kubernetes: &v1alpha1.KubernetesTokens{Audiences: []string{"weather"}}},
-	}}
-	w.create(keyless)
-	w.ready("keyless")
-	attacked := func(name string) probe.Target {
-		w.verifyNow(name)
-		w.attacks.mutex.Lock()
-		defer w.attacks.mutex.Unlock()
-		for _, target := range slices.Backward(w.attacks.targets) {
-			if strings.HasPrefix(target.ServerName, name+".") && !target.Quick {
-				return target
-			}
-		}
-		t.Fatalf("%s is not attacked", name)
-		return probe.Target{}
-	}
-	accepts := func(key keys.Key) error {
-		config, err := w.configuration("weather")
-		if err != nil {
-			return err
-		}
-		if !slices.ContainsFunc(config.Verification.Keys, func(k gateconfig.Key) bool { return k.ID == key.ID && k.SHA256 == keys.Hash(key.Text) }) {
-			return fmt.Errorf("the gates do not accept key %s", key.ID)
-		}
-		return nil
-	}
-	// Without the right to have any made there are none, and the others are tried.
-	if target := attacked("keyless"); target.Keys != nil || target.Token != nil {
-		t.Errorf("%+v", target)
-	}
-	w.create(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: w.operator, Name: "bartizan-verification"}})
-	audience := func(text string) string {
-		t.Helper()
-		var c struct {
-			Aud []string `json:"aud"`
-			Sub string   `json:"sub"`
-		}
-		if err := json.Unmarshal([]byte(claims(t, text)), &c); err != nil || len(c.Aud) != 1 || c.Sub != "system:serviceaccount:"+w.operator+":bartizan-verification" {
-			t.Fatalf("%v, %+v", err, c)
-		}
-		return c.Aud[0]
-	}
-	token := attacked("keyless").Token
-	if token == nil || audience(token.Good) != "weather" || !strings.HasPrefix(audience(token.Elsewhere), "bartizan-verification-") || token.Expired != "" {
-		t.Fatalf("%v", token)
-	}
-	good := token.Good
-	if config, err := w.configuration("keyless"); err != nil || len(config.Verification.Keys) > 0 {
-		t.Errorf("%v, %+v", err, config.Verification)
-	}
-	if all := attacked("keyless").Issuers; len(all) != 1 || all[0].Name != "cluster" || len(all[0].Keys) == 0 {
-		t.Errorf("no token can be forged in the issuer's name: %+v", all)
-	}
-	first := attacked("weather").Keys
-	if first == nil || first.Retired.Text != "" {
-		t.Fatalf("%+v", first)
-	}
-	if err := accepts(first.Present); err != nil {
-		t.Error(err)
-	}
-	s := &v1alpha1.MCPServer{}
-	if err := w.get("weather", s); err != nil || !slices.Contains(s.Status.Posture.UnknownControls, "AUTH-5") {
-		t.Errorf("AUTH-5 is known, although no key was retired: %v, %+v", err, s.Status.Posture)
-	}
-	ahead.Store(int64(63 * time.Minute))
-	if token := attacked("keyless").Token; token == nil || token.Expired != good || token.Good == good {
-		t.Errorf("the token of before is not shown as expired: %v", token)
-	}
-	second := attacked("weather").Keys
-	if second.Retired != first.Present || second.Present == first.Present {
-		t.Errorf("%s and %s follow %s and %s", second.Present, second.Retired, first.Present, first.Retired)
-	}
-	controlplane.Eventually(t, soon, func(context.Context) error {
-		if err := accepts(second.Present); err != nil {
-			return err
-		}
-		if accepts(second.Retired) == nil {
-			return fmt.Errorf("the gates accept key %s still", second.Retired.ID)
-		}
-		return nil
-	})
-	// A gate of another release may refuse a configuration that has such keys.
-	young := w.pod("weather")
-	old := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "old", Labels: maps.Clone(young.Labels)}, Spec: young.Spec}
-	old.Labels[manifests.LabelTemplateRevision] = "another"
-	w.create(old)
-	controlplane.Eventually(t, soon, func(context.Context) error {
-		if accepts(second.Present) == nil {
-			return errors.New("the configuration has a key, although a gate may not know of such")
-		}
-		return nil
-	})
-	if config, err := w.configuration("weather"); err != nil || config.Limits.AnswerWithinSeconds != 0 || config.Limits.PerTool.RPS != 0 {
-		t.Errorf("the configuration has limits that a gate may not know of: %v, %+v", err, config.Limits)
-	}
-	if err := w.Delete(t.Context(), old, client.GracePeriodSeconds(0)); err != nil {
-		t.Fatal(err)
-	}
-	controlplane.Eventually(t, soon, func(context.Context) error { return accepts(second.Present) })
-	if config, err := w.configuration("weather"); err != nil || config.Limits.AnswerWithinSeconds != 3600 || config.Limits.PerTool.RPS != 7 {
-		t.Errorf("the configuration has not all limits: %v, %+v", err, config.Limits)
-	}
 }
 
 // TestIntegrationGlance: between two runs the gates are looked at, and what is wrong then is found out at once.

@@ -87,7 +87,7 @@ func (w *world) run(change ...func(*controllers.Options, *rest.Config)) (stop fu
 	kubernetes := rest.CopyConfig(w.config)
 	o := controllers.Options{
 		Namespace: w.operator, PodLabels: map[string]string{"app.kubernetes.io/name": "bartizan"}, GateImage: gateImage,
-		WatchNamespaces: []string{w.namespace}, RolloutBudget: 5, Gates: w.gates, Marks: w.gates, Attack: w.attacks.attack, Rest: time.Hour, Retry: 200 * time.Millisecond,
+		WatchNamespaces: []string{w.namespace}, RolloutBudget: 5, Gates: w.gates, Attack: w.attacks.attack, Rest: time.Hour, Retry: 200 * time.Millisecond,
 		GrantableRules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"get", "list"}}, {APIGroups: []string{"batch"}, Resources: []string{"jobs"}, Verbs: []string{"get"}}},
 	}
 	for _, c := range change {

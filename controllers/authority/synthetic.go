@@ -12,11 +12,11 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/keys"
 )
 
-// SyntheticKeys are the keys that the operator shows to the gates of a server; nil for a server that takes none, and while there is no
-// authority. They follow from the private key of the newest authority that vouches for the operator: whoever has that can be the
+// SyntheticKeys are the keys that the operator shows to the gates of a server, and signs tokens for them with; nil for a server that takes
+// neither, and while there is no authority. They follow from the private key of the newest authority that vouches for the operator: whoever has that can be the
 // operator anyway. Another authority is the beginning of other keys.
 func SyntheticKeys(ctx context.Context, reader client.Reader, operatorNamespace string, server *v1alpha1.MCPServer) (*keys.Series, error) {
-	if !access.TakesKeys(server) {
+	if !access.TakesKeys(server) && len(access.Tokens(server)) == 0 {
 		return nil, nil
 	}
 	all, err := system.certificates(ctx, reader, operatorNamespace, false)

@@ -137,7 +137,7 @@ func (r *Reconciler) gatherAccess(ctx context.Context, o *observed) error {
 	return nil
 }
 
-// gatherVerification finds the keys that the gates accept from the operator now. There are none while a gate of another release
+// gatherVerification finds the keys and tokens that the gates accept from the operator now. There are none while a gate of another release
 // runs: one from before such keys would refuse a configuration that has some, and whatever is revoked in it.
 func (r *Reconciler) gatherVerification(ctx context.Context, o *observed) error {
 	ours := manifests.TemplateRevision(r.Settings.GateImage)
@@ -151,12 +151,23 @@ func (r *Reconciler) gatherVerification(ctx context.Context, o *observed) error 
 	if err != nil || series == nil {
 		return err
 	}
-	accepted, err := series.Accepted(o.now)
-	if err != nil {
-		return err
+	if access.TakesKeys(o.server) {
+		accepted, err := series.Accepted(o.now)
+		if err != nil {
+			return err
+		}
+		for _, key := range accepted {
+			o.verification.Keys = append(o.verification.Keys, gateconfig.Key{ID: key.ID, SHA256: key.SHA256, NotAfter: key.NotAfter})
+		}
 	}
-	for _, key := range accepted {
-		o.verification.Keys = append(o.verification.Keys, gateconfig.Key{ID: key.ID, SHA256: key.SHA256, NotAfter: key.NotAfter})
+	if len(access.Tokens(o.server)) > 0 {
+		signers, err := series.Signers(o.now)
+		if err != nil {
+			return err
+		}
+		if o.verification.Tokens, err = gateconfig.NewOwnTokens(series.Audience(), signers); err != nil {
+			return err
+		}
 	}
 	if _, next := series.Present(o.now); o.who.Next.IsZero() || next.Before(o.who.Next) {
 		o.who.Next = next

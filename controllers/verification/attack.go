@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"net/url"
 	"slices"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
 	"github.com/bartizan-dev/bartizan/controllers/authority"
+	"github.com/bartizan-dev/bartizan/controllers/internal/access"
 	"github.com/bartizan-dev/bartizan/controllers/internal/gates"
 	"github.com/bartizan-dev/bartizan/controllers/internal/manifests"
 	"github.com/bartizan-dev/bartizan/internal/declared"
@@ -40,16 +42,13 @@ func (r *Reconciler) verify(ctx context.Context, o *observed, last *run) *run {
 	now.literals, now.unread = r.configMaps(ctx, o.server)
 	mark := newMark()
 	targets, why := r.targets(ctx, o, mark, false)
-	token, untried := r.tokens(ctx, o)
+	token := r.ofCluster(ctx, o)
 	for i := range targets {
 		targets[i].Token = token
 	}
 	now.Incomplete = why
-	if untried != "" {
-		now.Untried = map[string]string{"AUTH-6": untried}
-	}
 	logf.FromContext(ctx).V(1).Info("attacking the gates", "gates", len(targets), "traceID", mark)
-	now.Probes = r.attackAll(ctx, o, targets)
+	now.Probes = r.attackAll(ctx, targets)
 	now.answered = answered(now.Probes, nil)
 	now.at = r.Now()
 	now.critical = critical(now.Run, last)
@@ -73,31 +72,18 @@ func (r *Reconciler) verify(ctx context.Context, o *observed, last *run) *run {
 
 // attackAll attacks some gates at once: where the network drops what is sent to the server's port, each takes as long as an
 // attempt may.
-func (r *Reconciler) attackAll(ctx context.Context, o *observed, targets []probe.Target) []posture.Probe {
+func (r *Reconciler) attackAll(ctx context.Context, targets []probe.Target) []posture.Probe {
 	found := make([][]posture.Probe, len(targets))
 	var group errgroup.Group
 	group.SetLimit(atOnce)
 	for i, target := range targets {
 		group.Go(func() error {
-			r.announce(ctx, o, &target)
 			found[i] = r.Attack(ctx, target)
 			return nil
 		})
 	}
 	_ = group.Wait() // nobody returns an error
 	return slices.Concat(found...)
-}
-
-// announce tells a gate of the attack where no request of it is the operator's own: the gate knows whose the others are by the
-// mark that such a request carries. A gate that cannot be told is attacked all the same, and takes it for anybody's.
-func (r *Reconciler) announce(ctx context.Context, o *observed, target *probe.Target) {
-	if target.Identity != nil || target.Keys != nil {
-		return
-	}
-	gate := gates.Gate{Address: target.Address, ServerName: target.ServerName, Roots: o.caBundle}
-	if err := r.Marks.Announce(ctx, gate, target.Mark); err != nil {
-		logf.FromContext(ctx).V(1).Info("the gate is not told of the verification", "pod", target.Pod, "error", err.Error())
-	}
 }
 
 // glance looks at the gates between two runs: it asks for their status, and tries the few attacks that are cheap. It says whether
@@ -110,7 +96,7 @@ func (r *Reconciler) glance(ctx context.Context, o *observed, last *run) (*run, 
 	if why != "" || len(now.gates) < len(o.gates) {
 		return nil, false
 	}
-	probes := r.attackAll(ctx, o, targets)
+	probes := r.attackAll(ctx, targets)
 	if slices.ContainsFunc(probes, func(p posture.Probe) bool { return p.Outcome != posture.Held }) {
 		return nil, false
 	}
@@ -169,13 +155,11 @@ func (r *Reconciler) targets(ctx context.Context, o *observed, mark string, quic
 			return nil, "the authority of the serving certificate cannot be read"
 		}
 	}
-	if base.Keys, err = o.ownKeys(); err != nil {
-		return nil, "the operator has no key to show"
+	if err = o.own(&base); err != nil {
+		return nil, "the operator has no key to show yet"
 	}
 	why := ""
-	if mode == gateconfig.Disabled {
-		base.NoIdentity = "the server takes neither client certificates nor API keys, and no issuer makes the operator a token, so it has no identity without grants to try"
-	} else {
+	if mode != gateconfig.Disabled {
 		if base.Identity, err = authority.Credentials(r.Client, r.Settings.Namespace)(ctx); err != nil {
 			return nil, "the operator has no certificate yet"
 		}
@@ -196,21 +180,31 @@ func (r *Reconciler) targets(ctx context.Context, o *observed, mark string, quic
 	return all, why
 }
 
-// ownKeys are the operator's keys at the server; nil where it takes none.
-func (o *observed) ownKeys() (*probe.Keys, error) {
+// own gives the target the operator's keys at the server, and those that it signs tokens with, as far as the server takes them.
+func (o *observed) own(t *probe.Target) error {
+	takesKeys, takesTokens := access.TakesKeys(o.server), len(access.Tokens(o.server)) > 0
+	if !takesKeys && !takesTokens {
+		return nil
+	}
 	if o.series == nil {
-		return nil, nil
+		return errors.New("the authority that they follow from is not issued")
 	}
 	present, _ := o.series.Present(o.now)
-	all := &probe.Keys{}
+	retired, ok := o.series.Retired(o.now)
 	var err error
-	if all.Present, err = o.series.Key(present); err != nil {
-		return nil, err
+	if takesKeys {
+		t.Keys = &probe.Keys{}
+		if t.Keys.Present, err = o.series.Key(present); err == nil && ok {
+			t.Keys.Retired, err = o.series.Key(retired)
+		}
 	}
-	if n, ok := o.series.Retired(o.now); ok {
-		all.Retired, err = o.series.Key(n)
+	if takesTokens && err == nil {
+		t.Signers = &probe.Signers{Audience: o.series.Audience()}
+		if t.Signers.Present, err = o.series.Signer(present); err == nil && ok {
+			t.Signers.Retired, err = o.series.Signer(retired)
+		}
 	}
-	return all, err
+	return err
 }
 
 // resource is what the gates must say of the server to who asks how to get a token.

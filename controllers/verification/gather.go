@@ -46,7 +46,7 @@ type observed struct {
 	caBundle string
 	// inventory is what the server offers; nil while nobody knows.
 	inventory *inventory.Document
-	// series are the operator's own keys at the server; nil where it takes none.
+	// series are the operator's own keys at the server, and what it signs tokens with; nil where it takes neither.
 	series *keys.Series
 	// issuers are those whose tokens the gates take, with their public keys.
 	issuers   []gateconfig.TokenIssuer

@@ -15,6 +15,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/bartizan-dev/bartizan/api/v1alpha1"
+	"github.com/bartizan-dev/bartizan/controllers/internal/access"
 	"github.com/bartizan-dev/bartizan/internal/probe"
 )
 
@@ -35,35 +36,23 @@ type issued struct {
 	ends                     time.Time
 }
 
-// tokens has the server's issuers make tokens to attack with, as far as they do that for the operator: only the cluster does. It says
-// what can be had of nobody.
-func (r *Reconciler) tokens(ctx context.Context, o *observed) (token *probe.Token, untried string) {
-	if o.server.Spec.Authentication == nil {
-		return nil, ""
-	}
-	var all []string
-	for _, issuer := range o.server.Spec.Authentication.Tokens {
-		lacking := "tokens of issuer " + issuer.Name + " that are expired, not valid yet or for another audience, which only it could make"
-		if issuer.Type == v1alpha1.TokenIssuerKubernetes && issuer.Kubernetes != nil && token == nil {
-			made, err := r.ofCluster(ctx, o, issuer.Name, issuer.Kubernetes.Audiences[0])
-			switch {
-			case err != nil:
-				logf.FromContext(ctx).Info("the cluster makes no tokens to attack with; see the Role bartizan-verification-role", "error", err.Error())
-				lacking = "tokens of issuer " + issuer.Name + " that are expired, not valid yet or for another audience, which the operator may not have made"
-			case made.Expired == "":
-				lacking = "tokens of issuer " + issuer.Name + " that are expired or not valid yet, of which there is none so far"
-			default:
-				lacking = "tokens of issuer " + issuer.Name + " that are not valid yet, which it does not make"
-			}
-			token = made
+// ofCluster has the cluster make tokens to attack with, where the server takes such: for its audience and for another, and one that was
+// good for the audience once. There are none while the operator may not have any made.
+func (r *Reconciler) ofCluster(ctx context.Context, o *observed) *probe.Token {
+	for _, issuer := range access.Tokens(o.server) {
+		if issuer.Type != v1alpha1.TokenIssuerKubernetes || issuer.Kubernetes == nil {
+			continue
 		}
-		all = append(all, lacking)
+		made, err := r.tokens(ctx, o, issuer.Name, issuer.Kubernetes.Audiences[0])
+		if err != nil {
+			logf.FromContext(ctx).Info("the cluster makes no tokens to attack with; see the Role bartizan-verification-role", "error", err.Error())
+		}
+		return made
 	}
-	return token, strings.Join(all, ", and of ")
+	return nil
 }
 
-// ofCluster are tokens of the cluster for an audience and for another, and one that was good for the audience once.
-func (r *Reconciler) ofCluster(ctx context.Context, o *observed, issuer, audience string) (*probe.Token, error) {
+func (r *Reconciler) tokens(ctx context.Context, o *observed, issuer, audience string) (*probe.Token, error) {
 	token := &probe.Token{Issuer: issuer}
 	var err error
 	if token.Good, err = r.requestToken(ctx, audience); err != nil {

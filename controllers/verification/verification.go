@@ -57,8 +57,6 @@ type Reconciler struct {
 	APIs *optional.Registry
 	// Gates asks gates what they run.
 	Gates gates.Reader
-	// Marks tells gates of verifications.
-	Marks gates.Announcer
 	// Attack attacks gates; nil: over the network.
 	Attack Attack
 	// Unmanaged is what is known of MCP servers without a gate, for the servers of a namespace; nil: nobody looks.

@@ -27,6 +27,7 @@ func Snapshot(server *v1alpha1.MCPServer, now time.Time) *posture.Snapshot {
 		Server: server.Namespace + "/" + server.Name, Now: now, Exemptions: exemptions(server),
 		Classification: posture.Say(classification(server), "MCPServer spec.classification"),
 		APIKeys:        posture.Say(server.Spec.Authentication == nil || server.Spec.Authentication.APIKeys.Mode != v1alpha1.APIKeysDisabled, "MCPServer spec.authentication.apiKeys"),
+		Bearer:         posture.Say(server.Spec.Authentication != nil && len(server.Spec.Authentication.Tokens) > 0, "MCPServer spec.authentication.tokens"),
 		Tokens:         posture.Say(issuers(server), "MCPServer spec.authentication.tokens"),
 		Literals:       posture.Say(literals(server), "MCPServer spec"),
 		Image:          posture.Say(posture.Image{Spec: server.Spec.Image}, "MCPServer spec.image"),

@@ -221,6 +221,8 @@ const CountedSpan = "0000000000000002"
 type Verification struct {
 	// Keys are accepted from the operator, and rotate like those of any client: so it shows that one which was retired is refused.
 	Keys []Key `json:"keys,omitempty"`
+	// Tokens are accepted from the operator where those of any issuer are; nil: none are.
+	Tokens *OwnTokens `json:"tokens,omitempty"`
 }
 
 // Key is one accepted API key.

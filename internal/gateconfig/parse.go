@@ -140,6 +140,9 @@ func (c *Config) validate() error {
 	if err := validateKeys("verification", c.Verification.Keys, ids); err != nil {
 		return err
 	}
+	if err := c.Verification.Tokens.validate(); err != nil {
+		return err
+	}
 	if c.Tracing.Mode != "" && c.Tracing.Mode != TracingSampled {
 		return errors.New("tracing.mode: not Sampled or empty")
 	}

@@ -72,6 +72,8 @@ func valid(t testing.TB) gateconfig.Config {
 				{ID: strings.Repeat("a", 16), SHA256: strings.Repeat("0", 64), NotAfter: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)}}},
 			{Object: gateconfig.Object{Namespace: "agents", Name: "bob"}},
 		},
+		Verification: gateconfig.Verification{Tokens: &gateconfig.OwnTokens{Audience: "urn:uuid:1", Keys: []gateconfig.TokenKey{
+			{ID: "1", Algorithms: []gateconfig.Algorithm{gateconfig.ES256}, PKIX: publicKey(t, elliptic.P256()), NotAfter: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)}}}},
 		Policy: policy.Policy{Rules: []policy.Rule{{ID: "readers/0", Clients: []string{"agents/alice"}, Tools: []string{"<*>"}}}},
 	}
 }
@@ -199,9 +201,22 @@ func TestParseRefusesWhatCannotBeObeyed(t *testing.T) {
 		"verification.keys[0].notAfter:": func(c *gateconfig.Config) {
 			c.Verification.Keys = []gateconfig.Key{{ID: strings.Repeat("c", 16), SHA256: strings.Repeat("1", 64)}}
 		},
-		"clients[0].keys[0].sha256:":   func(c *gateconfig.Config) { c.Clients[0].Keys[0].SHA256 = strings.Repeat("A", 64) },
-		"clients[0].keys[0].notAfter:": func(c *gateconfig.Config) { c.Clients[0].Keys[0].NotAfter = time.Time{} },
-		"policy.rules[0].id:":          func(c *gateconfig.Config) { c.Policy.Rules[0].ID = "" },
+		"verification.tokens.audiences:": func(c *gateconfig.Config) { c.Verification.Tokens.Audience = "" },
+		"verification.tokens.keys: none": func(c *gateconfig.Config) { c.Verification.Tokens.Keys = nil },
+		"verification.tokens.keys: none, or one without notAfter": func(c *gateconfig.Config) {
+			c.Verification.Tokens.Keys[0].NotAfter = time.Time{}
+		},
+		"verification.tokens.keys[1].id:": func(c *gateconfig.Config) {
+			c.Verification.Tokens.Keys = append(c.Verification.Tokens.Keys, c.Verification.Tokens.Keys[0])
+		},
+		"verification.tokens.keys[0].pkix:": func(c *gateconfig.Config) { c.Verification.Tokens.Keys[0].PKIX = []byte("x") },
+		"authentication.tokens[1].issuer: it is the operator's": func(c *gateconfig.Config) {
+			c.Authentication.Tokens[1].Issuer = gateconfig.OwnIssuerURN
+		},
+		"authentication.tokens[1].type: not OIDC": func(c *gateconfig.Config) { c.Authentication.Tokens[1].Type = gateconfig.OwnIssuer },
+		"clients[0].keys[0].sha256:":              func(c *gateconfig.Config) { c.Clients[0].Keys[0].SHA256 = strings.Repeat("A", 64) },
+		"clients[0].keys[0].notAfter:":            func(c *gateconfig.Config) { c.Clients[0].Keys[0].NotAfter = time.Time{} },
+		"policy.rules[0].id:":                     func(c *gateconfig.Config) { c.Policy.Rules[0].ID = "" },
 	} {
 		c := valid(t)
 		change(&c)

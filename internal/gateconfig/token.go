@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"time"
 
 	"github.com/bartizan-dev/bartizan/internal/policy"
 )
@@ -74,6 +75,8 @@ type TokenKey struct {
 	Algorithms []Algorithm `json:"algorithms"`
 	// PKIX is the public key in the form of RFC 5280's SubjectPublicKeyInfo.
 	PKIX []byte `json:"pkix"`
+	// NotAfter is its absolute end; zero for a key that ends when the configuration is without it.
+	NotAfter time.Time `json:"notAfter,omitzero"`
 }
 
 // Public returns the key, if it is one that its algorithms can be used with.
@@ -136,13 +139,21 @@ func validateTokens(issuers []TokenIssuer) error {
 	return nil
 }
 
-// Validate checks the issuer. Its errors begin with the field.
+// Validate checks an issuer of a server's. Its errors begin with the field.
 func (i TokenIssuer) Validate() error {
+	switch {
+	case i.Type != OIDC && i.Type != Kubernetes:
+		return errors.New("type: not OIDC or Kubernetes")
+	case i.Issuer == OwnIssuerURN:
+		return errors.New("issuer: it is the operator's own")
+	}
+	return i.check()
+}
+
+func (i TokenIssuer) check() error {
 	switch {
 	case !isLabel(i.Name):
 		return errors.New("name: not a DNS label")
-	case i.Type != OIDC && i.Type != Kubernetes:
-		return errors.New("type: not OIDC or Kubernetes")
 	case i.Issuer == "" || len(i.Issuer) > 512:
 		return errors.New("issuer: not 1 to 512 bytes")
 	case len(i.Audiences) == 0 || slices.Contains(i.Audiences, ""):

@@ -44,6 +44,9 @@ func (s Series) begins(n int) time.Time {
 	return s.Since.Add(seriesFirst + time.Duration(n-1)*seriesPeriod)
 }
 
+// ends is when a key ends by itself: a period after its time, for gates that nobody tells.
+func (s Series) ends(n int) time.Time { return s.begins(n + 1).Add(seriesPeriod) }
+
 // Present is the place of the key that is shown at a time, and when the next one is.
 func (s Series) Present(now time.Time) (n int, next time.Time) {
 	if since := now.Sub(s.begins(1)); since >= 0 {
@@ -59,7 +62,7 @@ func (s Series) Retired(now time.Time) (n int, ok bool) {
 }
 
 // Accepted are the keys that gates accept at a time: the present one, and the next, so that it is known everywhere before it is
-// shown. A key leaves when its time is over; that it ends by itself, a period later, is for gates that nobody tells.
+// shown. A key leaves when its time is over.
 func (s Series) Accepted(now time.Time) ([]Record, error) {
 	var all []Record
 	present, _ := s.Present(now)
@@ -68,7 +71,7 @@ func (s Series) Accepted(now time.Time) ([]Record, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, Record{ID: key.ID, SHA256: Hash(key.Text), State: Current, IssuedAt: s.begins(n), NotAfter: s.begins(n + 1).Add(seriesPeriod)})
+		all = append(all, Record{ID: key.ID, SHA256: Hash(key.Text), State: Current, IssuedAt: s.begins(n), NotAfter: s.ends(n)})
 	}
 	return all, nil
 }

@@ -3,6 +3,7 @@ package posture
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 var authentication = []Control{
@@ -51,15 +52,24 @@ var authentication = []Control{
 	},
 	{
 		ID: "AUTH-6", Severity: Critical, Title: "Of a token the issuer, audience, expiry, not-before, algorithm and key are all checked",
-		Enforcement: "gate", Evidence: []Kind{Observed, Proven}, Maps: []string{"MCP07", "T1"},
+		Enforcement: "gate", Evidence: []Kind{Proven}, Maps: []string{"MCP07", "T1"},
 		Remediation: "The gate served a token that it must refuse: set spec.suspend of the MCPServer, and report the gate's version.",
 		judge: func(s *Snapshot) verdict {
 			v := probed("AUTH-6")(s)
-			untried := s.Run.Value.Untried["AUTH-6"]
-			if v.status != Pass || untried == "" {
+			if v.status != Pass {
 				return v
 			}
-			return both(v, byConstruction("the gates are of the operator's version, whose tests show it of "+untried)(s))
+			if missing, ok := known(s, s.Bearer); !ok {
+				return missing
+			}
+			if !s.Bearer.Value {
+				return v
+			}
+			if !slices.ContainsFunc(s.Run.Value.Probes, func(p Probe) bool { return strings.HasPrefix(p.Name, OwnToken) }) {
+				return verdict{status: Error, reason: "no token of the operator's own was tried"}
+			}
+			v.reason += "; what judged the operator's own tokens judges those of every issuer"
+			return v
 		},
 	},
 	{
@@ -99,8 +109,13 @@ var authentication = []Control{
 	},
 }
 
-// RetiredKey names the probe that shows a key of the operator's own that was accepted once.
-const RetiredKey = "retired key"
+// RetiredKey names the probe that shows a key of the operator's own that was accepted once, RetiredToken the one that shows a token by such
+// a key, and OwnToken begins the names of those that show other tokens of the operator's own.
+const (
+	RetiredKey   = "retired key"
+	RetiredToken = "token by a retired key"
+	OwnToken     = "own token"
+)
 
 // judgeRetired judges by the probes: that keys which never were any are refused says nothing of those that were.
 func judgeRetired(s *Snapshot) verdict {
@@ -108,10 +123,16 @@ func judgeRetired(s *Snapshot) verdict {
 	if v.status != Pass {
 		return v
 	}
-	if missing, ok := known(s, s.APIKeys); !ok {
-		return missing
-	}
-	if s.APIKeys.Value && !slices.ContainsFunc(s.Run.Value.Probes, func(p Probe) bool { return p.Name == RetiredKey }) {
+	for _, taken := range []struct {
+		fact  Fact[bool]
+		probe string
+	}{{s.APIKeys, RetiredKey}, {s.Bearer, RetiredToken}} {
+		if missing, ok := known(s, taken.fact); !ok {
+			return missing
+		}
+		if !taken.fact.Value || slices.ContainsFunc(s.Run.Value.Probes, func(p Probe) bool { return p.Name == taken.probe }) {
+			continue
+		}
 		return verdict{status: Error, reason: "no key of the operator's own has been retired at this server yet: the first is, an hour after the server was made"}
 	}
 	return v

@@ -31,8 +31,8 @@ type Snapshot struct {
 	StaleKeys Fact[[]string]
 	// APIKeys says whether the server accepts API keys.
 	APIKeys Fact[bool]
-	// Tokens says whether the server accepts tokens of an issuer.
-	Tokens Fact[bool]
+	// Bearer says whether the server accepts tokens of any issuer, Tokens whether of one that callers can ask for some.
+	Bearer, Tokens Fact[bool]
 	// LoginAlerts says whether an alert rule watches for failed logins.
 	LoginAlerts Fact[bool]
 
@@ -245,8 +245,6 @@ type Run struct {
 	Probes   []Probe
 	// Incomplete says why the run could not try everything; empty: it could.
 	Incomplete string
-	// Untried is what no attack from here can try, by control.
-	Untried map[string]string
 }
 
 // Outcome is what became of a probe.

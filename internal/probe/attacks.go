@@ -94,32 +94,17 @@ func (r *run) permissions(ctx context.Context) {
 	}
 }
 
-// identified is attempt by somebody who is known: by a certificate, or by a key or a token where the gate asks for none.
+// identified is attempt by somebody who is known.
 func (r *run) identified(ctx context.Context, name, control string, q request, w want) {
-	switch {
-	case r.Identity != nil:
-	case r.shown() == "":
-		r.add(name, control, posture.Inconclusive, r.NoIdentity)
-		return
-	case r.unknown != "":
-		r.add(name, control, posture.Inconclusive, r.unknown)
-		return
-	default:
-		q = bearing(q, r.shown())
-	}
-	r.attempt(ctx, name, control, r.Identity, q, w)
+	r.attempt(ctx, name, control, r.Identity, r.known(q), w)
 }
 
 // retired shows a key that the gate accepted once. Its refusal counts only beside that of the present one, which the gate knows.
 func (r *run) retired(ctx context.Context) {
-	const name, control = posture.RetiredKey, "AUTH-5"
-	switch {
-	case r.Keys == nil:
-	case !r.knows(ctx):
-		r.add(name, control, posture.Inconclusive, r.unknown)
-	case r.Keys.Retired.Text != "":
-		r.attempt(ctx, name, control, r.Identity, bearing(request{body: r.nothing()}, r.Keys.Retired.Text), unauthenticated)
+	if r.Keys == nil || r.Keys.Retired.Text == "" {
+		return
 	}
+	r.beside(ctx, r.takes(ctx, r.Keys.Present.Text, "present key"), posture.RetiredKey, "AUTH-5", r.Keys.Retired.Text)
 }
 
 // reading sends messages that two readers would read in two ways.
@@ -163,34 +148,6 @@ func (r *run) malformed(ctx context.Context) {
 	}
 }
 
-// tokens shows tokens that their issuer made and that are not for this server, or not any more. They differ in that alone from one
-// that the gate must know its holder by.
-func (r *run) tokens(ctx context.Context) {
-	if r.Token == nil {
-		return
-	}
-	why := ""
-	a := r.send(ctx, r.Identity, bearing(request{body: r.nothing()}, r.Token.Good))
-	// A policy may be for all of an issuer's subjects. Whatever somebody who is known is told of what does not exist is right.
-	switch _, refused := refusal(a.body); {
-	case a.err != nil:
-		why = words(a.err)
-	case a.busy() || a.status == http.StatusUnauthorized || !refused:
-		why = "the gate does not accept a good token of issuer " + r.Token.Issuer + ": " + met(a.status)
-	}
-	for _, try := range []struct{ name, text string }{
-		{"token of the issuer for another audience", r.Token.Elsewhere}, {"token of the issuer that has expired", r.Token.Expired},
-	} {
-		switch {
-		case try.text == "":
-		case why != "":
-			r.add(try.name, "AUTH-6", posture.Inconclusive, why)
-		default:
-			r.attempt(ctx, try.name, "AUTH-6", r.Identity, bearing(request{body: r.nothing()}, try.text), unauthenticated)
-		}
-	}
-}
-
 // traces are what an answer has in it that tells of the inside.
 var traces = []string{"goroutine ", ".go:", "panic", "stack", "127.0.0.1", "localhost", "/etc/", "x509:", "tls:", "dial tcp", "runtime error"}
 
@@ -206,7 +163,8 @@ func (r *run) leaks(context.Context) {
 		for name, values := range a.header {
 			text += "\n" + name + ": " + strings.Join(values, ",")
 		}
-		if strings.Contains(text, r.nonce) || r.Keys != nil && strings.Contains(text, r.Keys.Present.Text) || r.Token != nil && strings.Contains(text, r.Token.Good) {
+		if strings.Contains(text, r.nonce) || r.Keys != nil && strings.Contains(text, r.Keys.Present.Text) ||
+			r.good != "" && strings.Contains(text, r.good) || r.Token != nil && strings.Contains(text, r.Token.Good) {
 			repeated++
 		}
 		for _, trace := range traces {

@@ -3,14 +3,12 @@ package probe_test
 import (
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/bartizan-dev/bartizan/internal/authproxy/gatetest"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
-	"github.com/bartizan-dev/bartizan/internal/policy"
 	"github.com/bartizan-dev/bartizan/internal/posture"
 	"github.com/bartizan-dev/bartizan/internal/probe"
 )
@@ -127,26 +125,79 @@ func TestRetiredKey(t *testing.T) {
 	}
 }
 
-// TestTokenOfSomebodyGranted: where a policy is for all of an issuer's subjects, a token of the operator's is not that of somebody who may do
-// nothing. That shows nothing, and what it may do is not done.
-func TestTokenOfSomebodyGranted(t *testing.T) {
+// TestRetiredToken: as TestRetiredKey, of what the operator signs its tokens with.
+func TestRetiredToken(t *testing.T) {
 	issuer := gatetest.NewIssuer(t, "https://issuer.test")
-	upstream := newRecorder(t)
 	f := newFixture(t)
-	target := f.target(t, f.start(t, upstream.Listener.Addr().String(), func(c *gateconfig.Config) {
+	upstream := newRecorder(t).Listener.Addr().String()
+	external := func(own *gateconfig.OwnTokens) func(*gateconfig.Config) {
+		return func(c *gateconfig.Config) {
+			c.Authentication = gateconfig.Authentication{APIKeys: gateconfig.Disabled, ClientCertificates: gateconfig.Disabled,
+				Tokens: []gateconfig.TokenIssuer{issuer.Config(t, "corp", "mcp")}}
+			c.Verification = gateconfig.Verification{Tokens: own}
+		}
+	}
+	retired := func(own *gateconfig.OwnTokens, signers *probe.Signers) (got posture.Probe) {
+		t.Helper()
+		target := f.target(t, f.start(t, upstream, external(own)))
+		target.Identity, target.Forged, target.Keys, target.Signers = nil, nil, nil, signers
+		for _, r := range probe.Run(t.Context(), target) {
+			if r.Name == posture.RetiredToken {
+				got = r
+			} else if r.Outcome != posture.Held {
+				t.Errorf("%+v", r)
+			}
+		}
+		return got
+	}
+	present := f.tokens(t, f.now)
+	if got := retired(present, f.signers(t)); got.Outcome != posture.Held || got.Control != "AUTH-5" {
+		t.Errorf("%+v", got)
+	}
+	if got := retired(f.tokens(t, f.now.Add(-61*time.Minute)), f.signers(t)); got.Outcome != posture.Broken {
+		t.Errorf("a gate that goes on with an old configuration: %+v", got)
+	}
+	if got := retired(present, &probe.Signers{Audience: f.series.Audience(), Present: f.signer(t, 0)}); got.Name != "" {
+		t.Errorf("none is retired yet: %+v", got)
+	}
+	// It ends by itself, for a gate that nobody tells.
+	ended := f.tokens(t, f.now.Add(-61*time.Minute))
+	ended.Keys[0].NotAfter = f.now.Add(-time.Minute).UTC()
+	if got := retired(ended, f.signers(t)); got.Outcome != posture.Held {
+		t.Errorf("one at its end: %+v", got)
+	}
+	for place := -1; place <= 0; place++ {
+		if s := f.signer(t, place); fmt.Sprintf("%v %+v %#v", s, s, s) != strings.Repeat("signer "+s.ID+" ", 2)+"signer "+s.ID {
+			t.Errorf("what is printed of a signer: %v %+v %#v", s, s, s)
+		}
+	}
+}
+
+// TestSharedAddress: somebody at the operator's address who fails to log in again and again keeps no token from being judged.
+func TestSharedAddress(t *testing.T) {
+	issuer := gatetest.NewIssuer(t, "https://issuer.test")
+	f := newFixture(t)
+	target := f.target(t, f.start(t, newRecorder(t).Listener.Addr().String(), func(c *gateconfig.Config) {
 		c.Authentication = gateconfig.Authentication{APIKeys: gateconfig.Disabled, ClientCertificates: gateconfig.Disabled,
-			Tokens: []gateconfig.TokenIssuer{issuer.Config(t, "corp", "https://"+host+"/mcp")}}
-		c.Verification = gateconfig.Verification{}
-		c.Policy.Rules = []policy.Rule{{ID: "everybody/0", Tokens: []policy.TokenSubject{{Issuer: "corp", Claims: []policy.Claim{{Path: []string{"sub"}, Values: []string{"nobody"}}}}}, Tools: []string{"**"}}}
+			Tokens: []gateconfig.TokenIssuer{issuer.Config(t, "corp", "mcp")}}
+		c.Verification.Keys = nil
 	}))
-	target.Identity, target.Forged, target.Keys, target.Token = nil, nil, nil, ofIssuer(t, issuer)
+	target.Identity, target.Forged, target.Keys, target.Signers = nil, nil, nil, f.signers(t)
+	stranger, throttled := target, false
+	stranger.Signers, stranger.Quick = &probe.Signers{Audience: f.series.Audience(), Present: f.signer(t, 7)}, true
+	for range 60 { // the gate does not know this one, nor its mark
+		throttled = throttled || strings.HasSuffix(probe.Run(t.Context(), stranger)[0].Detail, "HTTP status 429")
+	}
+	if !throttled {
+		t.Fatal("nobody failed too often")
+	}
 	for _, r := range probe.Run(t.Context(), target) {
-		if needs := slices.Contains([]string{"PERM-1", "PERM-2", "PERM-7"}, r.Control); needs && (r.Outcome != posture.Inconclusive || !strings.Contains(r.Detail, "somebody who may do nothing")) || r.Outcome == posture.Broken {
+		if r.Outcome != posture.Held {
 			t.Errorf("%+v", r)
 		}
 	}
-	if seen := upstream.seen(); len(seen) > 0 {
-		t.Errorf("reached the server: %v", seen)
+	if strings.Contains(f.audit.text(), "token-unchecked") {
+		t.Error("a token was not judged")
 	}
 }
 

@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
@@ -64,6 +65,10 @@ func (r *run) forgedTokens(ctx context.Context) {
 			continue // nothing of it is accepted
 		}
 		key := issuer.Keys[0]
+		bySigner := madeUp(ed25519.SignatureSize)
+		if r.Signers != nil {
+			bySigner = r.Signers.Present.Sign
+		}
 		public := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: key.PKIX})
 		for _, try := range []struct {
 			name, algorithm, issuer string
@@ -72,6 +77,7 @@ func (r *run) forgedTokens(ctx context.Context) {
 			{"unsigned token in the name of issuer ", "none", issuer.Issuer, madeUp(0)},
 			{"token signed with the public key as a secret, in the name of issuer ", "HS256", issuer.Issuer, withSecret(public)},
 			{"token with a made up signature, in the name of issuer ", string(key.Algorithms[0]), issuer.Issuer, madeUp(signatureLength(key))},
+			{"token that another issuer signed, in the name of issuer ", string(gateconfig.EdDSA), issuer.Issuer, bySigner},
 			{"token of another issuer, by a key of issuer ", string(key.Algorithms[0]), "https://" + r.nonce + ".invalid", madeUp(signatureLength(key))},
 		} {
 			now := time.Now()

@@ -39,13 +39,12 @@ type Target struct {
 	Identity *tls.Certificate
 	// Keys are API keys of the operator's, which may do nothing either; nil for a gate that takes none.
 	Keys *Keys
-	// Token are tokens of an issuer whose tokens the gate takes; nil where the operator can have none. Where it is known by nothing else,
-	// it is by these, as long as nobody is granted anything by them.
+	// Signers sign tokens of the operator's, which give nothing either; nil for a gate that takes no tokens.
+	Signers *Signers
+	// Token are tokens of an issuer whose tokens the gate takes; nil where the operator can have none.
 	Token *Token
 	// Issuers are those whose tokens the gate takes, with their public keys.
 	Issuers []gateconfig.TokenIssuer
-	// NoIdentity says why the operator is nobody who is known; only where it has neither a certificate, nor keys, nor a token.
-	NoIdentity string
 	// Demanded: the gate demands a certificate, whatever else is shown.
 	Demanded bool
 	// Forged are certificates that no gate may accept.
@@ -69,21 +68,6 @@ type Keys struct {
 	Retired keys.Key
 }
 
-// Token are tokens that an issuer itself made, of somebody who may do nothing.
-type Token struct {
-	// Issuer names it in results.
-	Issuer string
-	// Good is one that gates accept, Elsewhere one for another audience, and Expired one that was good; each may be empty but the
-	// first.
-	Good, Elsewhere, Expired string
-}
-
-// String keeps the tokens out of logs.
-func (t Token) String() string { return "tokens of " + t.Issuer }
-
-// GoString keeps the tokens out of %#v.
-func (t Token) GoString() string { return t.String() }
-
 // Forged is a certificate that no gate may accept.
 type Forged struct {
 	// Name says what is wrong with it, such as "expired certificate".
@@ -103,6 +87,9 @@ type Resource struct {
 func Run(ctx context.Context, t Target) []posture.Probe {
 	r := &run{Target: t, nonce: nonce(), clients: map[*tls.Certificate]*client{}}
 	defer r.close()
+	if t.Signers != nil {
+		r.good = r.own(t.Signers.Present, nil, nil)
+	}
 	if why := r.control(ctx); why != "" {
 		r.add("positive control", "", posture.Inconclusive, why)
 		// Somebody else may be there. What holds without a gate holds nothing.
@@ -121,7 +108,7 @@ func Run(ctx context.Context, t Target) []posture.Probe {
 		return r.results
 	}
 	for _, step := range []func(context.Context){
-		r.authentication, r.throttled, r.retired, r.tokens, r.forgedTokens, r.certificates, r.resource, r.permissions, r.reading, r.malformed, r.leaks, r.transport, r.detours,
+		r.authentication, r.throttled, r.retired, r.tokens, r.certificates, r.resource, r.permissions, r.reading, r.malformed, r.leaks, r.transport, r.detours,
 	} {
 		step(ctx)
 	}
@@ -136,8 +123,8 @@ type run struct {
 	results []posture.Probe
 	// answers are all answers, for what no answer may have in it.
 	answers []answer
-	// unknown says why what the operator shows without a certificate shows nothing; empty when the gate has accepted it.
-	unknown string
+	// good is a token of the operator's own; empty for a gate that takes none.
+	good string
 }
 
 func (r *run) result(name, control string, outcome posture.Outcome, detail string) posture.Probe {
@@ -148,58 +135,50 @@ func (r *run) add(name, control string, outcome posture.Outcome, detail string) 
 	r.results = append(r.results, r.result(name, control, outcome, detail))
 }
 
-// control says why the gate does not answer as it should; "" when it does.
+// control says why the gate does not answer as it should, to somebody who is known to it and may do nothing; "" when it does.
 func (r *run) control(ctx context.Context) string {
-	ping := request{body: r.message("ping", "")}
-	w := denied
-	if r.Identity == nil {
-		w = unauthenticated
-		if r.knows(ctx) {
-			return ""
-		}
+	switch {
+	case r.Identity == nil && r.shown() == "":
+		return "the gate takes nothing that the operator has"
+	case r.Identity == nil && r.Keys != nil:
+		return r.takes(ctx, r.shown(), "present key")
+	case r.Identity == nil:
+		return r.takes(ctx, r.shown(), "token")
 	}
-	switch a := r.send(ctx, r.Identity, ping); {
+	switch a := r.send(ctx, r.Identity, request{body: r.message("ping", "")}); {
 	case a.err != nil:
 		return "the gate does not answer: " + words(a.err)
-	case w.met(a) != "":
-		return "the gate does not answer as it should: " + w.met(a)
-	}
-	return ""
-}
-
-// shown is what the operator is known by where no certificate is asked for: its present key, or else a token; "" for nothing.
-func (r *run) shown() string {
-	switch {
-	case r.Keys != nil:
-		return r.Keys.Present.Text
-	case r.Token != nil:
-		return r.Token.Good
-	}
-	return ""
-}
-
-// knows says whether the gate knows the operator by its present key or its token, and denies it what nobody granted.
-func (r *run) knows(ctx context.Context) bool {
-	text := r.shown()
-	if text == "" {
-		return false
-	}
-	// Policies cannot name the operator, but may be for all of an issuer's subjects: then even what does not exist is answered otherwise,
-	// and a method that does would reach the server.
-	what, body := "present key", r.message("ping", "")
-	if r.Keys == nil {
-		what, body = "token of issuer "+r.Token.Issuer+" as that of somebody who may do nothing", r.nothing()
-	}
-	a := r.send(ctx, r.Identity, bearing(request{body: body}, text))
-	switch {
-	case a.err != nil:
-		r.unknown = words(a.err)
 	case denied.met(a) != "":
-		r.unknown = "the gate does not accept the operator's " + what + ": " + denied.met(a)
-	default:
-		r.unknown = ""
+		return "the gate does not answer as it should: " + denied.met(a)
 	}
-	return r.unknown == ""
+	return ""
+}
+
+// shown is what the operator is known by where no certificate is asked for: its present key, or else a token of its own; "" for nothing.
+func (r *run) shown() string {
+	if r.Keys != nil {
+		return r.Keys.Present.Text
+	}
+	return r.good
+}
+
+// known is a request of somebody who is known: by a certificate, or by a key or a token where the gate asks for none.
+func (r *run) known(q request) request {
+	if r.Identity != nil {
+		return q
+	}
+	return bearing(q, r.shown())
+}
+
+// takes says why a key or a token of the operator's shows nothing; "" when the gate knows it by that, and denies it what nobody granted.
+func (r *run) takes(ctx context.Context, text, what string) string {
+	switch a := r.send(ctx, r.Identity, bearing(request{body: r.message("ping", "")}, text)); {
+	case a.err != nil:
+		return "the gate does not answer: " + words(a.err)
+	case denied.met(a) != "":
+		return "the gate does not accept the operator's " + what + ": " + denied.met(a)
+	}
+	return ""
 }
 
 // bearing is a request with an API key or a token.

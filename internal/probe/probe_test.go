@@ -1,8 +1,6 @@
 package probe_test
 
 import (
-	"bytes"
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -18,11 +16,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bartizan-dev/bartizan/internal/authproxy/gate"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/gatetest"
-	"github.com/bartizan-dev/bartizan/internal/clientid"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
-	"github.com/bartizan-dev/bartizan/internal/keys"
 	"github.com/bartizan-dev/bartizan/internal/policy"
 	"github.com/bartizan-dev/bartizan/internal/posture"
 	"github.com/bartizan-dev/bartizan/internal/probe"
@@ -62,149 +57,6 @@ func (r *recorder) seen() []string {
 	return slices.Clone(r.bodies)
 }
 
-// fixture is a world around a gate.
-type fixture struct {
-	agents, serving, system *gatetest.Authority
-	certificate, key        string
-	audit                   *lines
-	// series are the operator's own keys, at two hours of their age.
-	series keys.Series
-	now    time.Time
-	// write gives the gate that was started last another configuration.
-	write func(change func(*gateconfig.Config))
-}
-
-type lines struct {
-	mutex sync.Mutex
-	bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mutex.Lock()
-	defer l.mutex.Unlock()
-	return l.Buffer.Write(p)
-}
-
-func (l *lines) text() string {
-	l.mutex.Lock()
-	defer l.mutex.Unlock()
-	return l.String()
-}
-
-func newFixture(t *testing.T) *fixture {
-	f := &fixture{agents: gatetest.NewAuthority(t, "agents"), serving: gatetest.NewAuthority(t, "serving"), system: gatetest.NewAuthority(t, "system"), audit: &lines{}}
-	f.certificate, f.key = f.serving.Serving(t)
-	f.now = time.Now()
-	f.series = keys.Series{Secret: []byte("of the operator's"), Name: "pods", Since: f.now.Add(-2 * time.Hour)}
-	return f
-}
-
-// accepted are the operator's keys that a gate is told of at a time.
-func (f *fixture) accepted(t *testing.T, at time.Time) (all []gateconfig.Key) {
-	t.Helper()
-	accepted, err := f.series.Accepted(at)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, k := range accepted {
-		all = append(all, gateconfig.Key{ID: k.ID, SHA256: k.SHA256, NotAfter: k.NotAfter.UTC()})
-	}
-	return all
-}
-
-// own is one of the operator's keys, by its place from the present one.
-func (f *fixture) own(t *testing.T, place int) keys.Key {
-	t.Helper()
-	present, _ := f.series.Present(f.now)
-	key, err := f.series.Key(present + place)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-// target is a gate at an address with everything to attack it.
-func (f *fixture) target(t *testing.T, gateAddress string) probe.Target {
-	ip, port, err := net.SplitHostPort(gateAddress)
-	if err != nil {
-		t.Fatal(err)
-	}
-	number, _ := strconv.Atoi(port)
-	operator := f.system.Client(t, clientid.Operator)
-	forged := func(name string, authority *gatetest.Authority, uri string, changes ...func(*x509.Certificate)) probe.Forged {
-		c := authority.Client(t, uri, changes...)
-		return probe.Forged{Name: name, Certificate: &c}
-	}
-	alice := clientid.Client{Namespace: "agents", Name: "alice", Servers: "team-a"}.URI()
-	return probe.Target{
-		Pod: "pods-1", Address: ip, GatePort: number, ServerPort: closed(t), ServerName: host, Host: host, Path: "/mcp",
-		Roots: f.serving.Pool(), Revision: "2025-11-25", Identity: &operator, Mark: mark, Timeout: 5 * time.Second,
-		Keys: &probe.Keys{Present: f.own(t, 0), Retired: f.own(t, -1)},
-		Forged: []probe.Forged{
-			forged("expired certificate", f.system, clientid.Operator, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }),
-			forged("certificate of an unknown authority", gatetest.NewAuthority(t, "forger"), clientid.Operator),
-			forged("another namespace's client", f.system, alice),
-		},
-	}
-}
-
-// closed is a port at which nobody listens.
-func closed(t *testing.T) int {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
-// start starts a real gate before an upstream and returns its address.
-func (f *fixture) start(t *testing.T, upstream string, change func(*gateconfig.Config)) string {
-	directory := gatetest.NewDirectory(t)
-	config := gateconfig.Config{
-		Server:         gateconfig.Object{Namespace: "team-a", Name: "pods"},
-		Endpoint:       gateconfig.Endpoint{URL: "https://" + host + "/mcp", Path: "/mcp", Hosts: []string{host}},
-		Upstream:       gateconfig.Upstream{Port: 1, Path: "/upstream", Sessions: gateconfig.Stateless, MinRevision: gateconfig.Revision20250618},
-		Limits:         gateconfig.Limits{RequestBytes: 64 << 10, Depth: 32},
-		Authentication: gateconfig.Authentication{APIKeys: gateconfig.Enabled, ClientCertificates: gateconfig.Optional},
-		Authorities:    map[string]string{"agents": f.agents.PEM},
-		Status:         gateconfig.Status{Authority: f.system.PEM, Identities: []string{clientid.Operator}},
-		Clients:        []gateconfig.Client{{Object: gateconfig.Object{Namespace: "agents", Name: "alice"}}},
-		Policy:         policy.Policy{Rules: []policy.Rule{{ID: "friends/0", Clients: []string{"agents/alice"}, Tools: []string{"**"}}}},
-		Verification:   gateconfig.Verification{Keys: f.accepted(t, f.now)},
-	}
-	if change != nil {
-		change(&config)
-	}
-	f.write = func(change func(*gateconfig.Config)) {
-		next := config
-		change(&next)
-		directory.Write(t, gatetest.Files(t, next, f.certificate, f.key))
-	}
-	f.write(func(*gateconfig.Config) {})
-	log := &lines{}
-	g, err := gate.New(gate.Options{
-		ConfigDirectory: directory.Path, Server: config.Server, GateAddress: "127.0.0.1:0", StatusAddress: "127.0.0.1:0",
-		ProbeAddress: "127.0.0.1:0", UpstreamAddress: upstream, Bound: 30 * time.Second, Version: "test", Audit: f.audit, Log: log,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	listeners, err := g.Listen()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- g.Run(ctx, ctx, listeners) }()
-	t.Cleanup(func() {
-		cancel()
-		<-ended
-	})
-	gatetest.Eventually(t, "the gate has read its configuration", func() bool { return log.text() != "" })
-	return listeners.Gate.Addr().String()
-}
-
 // TestGateHolds: against the gate as it is every attack fails, whatever it demands; nothing reaches the server, and all is in
 // the audit log with the mark.
 func TestGateHolds(t *testing.T) {
@@ -220,7 +72,19 @@ func TestGateHolds(t *testing.T) {
 		"token alone": func(c *gateconfig.Config) {
 			c.Authentication = gateconfig.Authentication{APIKeys: gateconfig.Disabled, ClientCertificates: gateconfig.Disabled,
 				Tokens: []gateconfig.TokenIssuer{issuer.Config(t, "corp", "https://"+host+"/mcp")}}
-			c.Verification = gateconfig.Verification{}
+			c.Verification.Keys = nil
+		},
+		"tokens of an issuer that makes none for the operator, and of nobody whose keys are known": func(c *gateconfig.Config) {
+			keyless := issuer.Config(t, "keyless", "mcp")
+			keyless.Issuer, keyless.Keys = "https://keyless.test", nil
+			c.Authentication = gateconfig.Authentication{APIKeys: gateconfig.Disabled, ClientCertificates: gateconfig.Disabled,
+				Tokens: []gateconfig.TokenIssuer{issuer.Config(t, "corp", "https://"+host+"/mcp"), keyless}}
+			c.Verification.Keys = nil
+			// Whom policies are for makes no difference to the operator.
+			c.Policy.Rules = []policy.Rule{{ID: "everybody/0", Tokens: []policy.TokenSubject{
+				{Issuer: "corp", Claims: []policy.Claim{{Path: []string{"iss"}, Values: []string{gateconfig.OwnIssuerURN}}}},
+				{Issuer: "operator", Claims: []policy.Claim{{Path: []string{"iss"}, Values: []string{gateconfig.OwnIssuerURN}}}},
+			}, Tools: []string{"**"}, Prompts: []string{"**"}, Resources: []string{"**"}}}
 		},
 		"tokens of an issuer": func(c *gateconfig.Config) {
 			c.Authentication.Tokens = []gateconfig.TokenIssuer{issuer.Config(t, "corp", "https://"+host+"/mcp")}
@@ -231,7 +95,14 @@ func TestGateHolds(t *testing.T) {
 			upstream := newRecorder(t)
 			f := newFixture(t)
 			target := f.target(t, f.start(t, upstream.Listener.Addr().String(), change))
-			if name == "tokens of an issuer" || name == "token alone" {
+			external := strings.Contains(name, "none for the operator")
+			tokens := external || name == "tokens of an issuer" || name == "token alone"
+			if external {
+				target.Resource = &probe.Resource{URL: "https://" + host + "/mcp", Issuers: []string{"https://issuer.test", "https://keyless.test"}}
+				target.Identity, target.Forged, target.Keys, target.Signers = nil, nil, nil, f.signers(t)
+				target.Issuers = []gateconfig.TokenIssuer{issuer.Config(t, "corp", "https://"+host+"/mcp")}
+			} else if tokens {
+				target.Signers = f.signers(t)
 				target.Resource = &probe.Resource{URL: "https://" + host + "/mcp", Issuers: []string{"https://issuer.test"}}
 				target.Token = ofIssuer(t, issuer)
 				target.Issuers = []gateconfig.TokenIssuer{issuer.Config(t, "corp", "https://"+host+"/mcp")}
@@ -261,17 +132,26 @@ func TestGateHolds(t *testing.T) {
 				}
 			}
 			for _, id := range []string{"AUTH-1", "AUTH-5", "AUTH-6", "AUTH-7", "AUTH-10", "PERM-1", "PERM-2", "PERM-7", "ENC-1", "ENC-2", "ENC-3", "LOG-3", "TEST-3", "LEAST-6"} {
-				if controls[id] == 0 && (id != "AUTH-7" || name != "key alone" && name != "token alone") {
+				if controls[id] == 0 && (id != "AUTH-7" || target.Identity != nil) {
 					t.Errorf("%s is not attacked", id)
 				}
 			}
 			if retired := slices.ContainsFunc(results, func(r posture.Probe) bool { return r.Name == posture.RetiredKey }); retired != (target.Keys != nil) {
 				t.Errorf("a retired key was tried: %v", retired)
 			}
+			own := 0
+			for _, r := range results {
+				if strings.HasPrefix(r.Name, posture.OwnToken) || r.Name == posture.RetiredToken {
+					own++
+				}
+			}
+			if own != map[bool]int{true: 2 * 16}[tokens] {
+				t.Errorf("%d tokens of the operator's own were tried", own)
+			}
 			if ofIssuer := slices.ContainsFunc(results, func(r posture.Probe) bool { return r.Name == "token of the issuer that has expired" }); ofIssuer != (target.Token != nil) {
 				t.Errorf("tokens of the issuer were tried: %v", ofIssuer)
 			}
-			if forged := slices.ContainsFunc(results, func(r posture.Probe) bool { return strings.HasSuffix(r.Name, "in the name of issuer corp") }); forged != (target.Token != nil) {
+			if forged := slices.ContainsFunc(results, func(r posture.Probe) bool { return strings.HasSuffix(r.Name, "in the name of issuer corp") }); forged != tokens {
 				t.Errorf("tokens were forged in the name of the issuer: %v", forged)
 			}
 			const without = "good credential without the certificate that is demanded"
@@ -294,24 +174,29 @@ func TestGateHolds(t *testing.T) {
 	}
 }
 
-// TestWithoutIdentity: where the gate takes neither certificates nor keys, or not the one that the operator shows, what needs
-// somebody who is known is inconclusive, and nothing passes for it.
+// TestWithoutIdentity: where the gate takes nothing of the operator's, or not what it shows, no refusal counts: nobody's positive control
+// stands beside it. So a gate of another release is hardly bothered.
 func TestWithoutIdentity(t *testing.T) {
 	f := newFixture(t)
+	issuer := gatetest.NewIssuer(t, "https://issuer.test")
 	target := f.target(t, f.start(t, newRecorder(t).Listener.Addr().String(), func(c *gateconfig.Config) {
 		c.Authentication.ClientCertificates = gateconfig.Disabled
+		c.Authentication.Tokens = []gateconfig.TokenIssuer{issuer.Config(t, "corp", "mcp")}
 	}))
 	target.Identity = nil
-	neither, stranger := target, target
-	neither.Keys, neither.NoIdentity = nil, "nothing is asked for"
+	neither, stranger, unsigned := target, target, target
+	neither.Keys = nil
 	stranger.Keys = &probe.Keys{Present: f.own(t, 7), Retired: f.own(t, 6)}
-	for name, target := range map[string]probe.Target{"neither": neither, "another key": stranger} {
+	unsigned.Keys, unsigned.Signers = nil, &probe.Signers{Audience: f.series.Audience(), Present: f.signer(t, 7)}
+	for name, target := range map[string]probe.Target{"neither": neither, "another key": stranger, "another signer": unsigned} {
 		for _, r := range probe.Run(t.Context(), target) {
-			needs := slices.Contains([]string{"AUTH-10", "PERM-1", "PERM-2", "PERM-7"}, r.Control) || r.Control == "TEST-3" && r.Name != "all answers" || r.Name == posture.RetiredKey
-			if want := map[bool]posture.Outcome{true: posture.Inconclusive, false: posture.Held}[needs]; r.Outcome != want || needs && r.Detail == "" {
-				t.Errorf("%s: want %s: %+v", name, want, r)
+			if r.Outcome != posture.Inconclusive || r.Detail == "" {
+				t.Errorf("%s: %+v", name, r)
 			}
 		}
+	}
+	if n := strings.Count(f.audit.text(), `"unauthenticated"`); n > 3 {
+		t.Errorf("%d failed logins", n)
 	}
 }
 
@@ -363,71 +248,85 @@ func TestNoGate(t *testing.T) {
 // TestSabotage breaks one control after the other: its probes say so, no other does, and nothing that reaches the server
 // names anything that exists.
 func TestSabotage(t *testing.T) {
-	issuer := gatetest.NewIssuer(t, "https://issuer.test")
 	for _, broken := range append([]string{"", "LEAST-6"}, brokengate.Controls...) {
-		t.Run("break "+broken, func(t *testing.T) {
-			upstream := newRecorder(t)
-			f := newFixture(t)
-			pair, err := tls.X509KeyPair([]byte(f.certificate), []byte(f.key))
-			if err != nil {
-				t.Fatal(err)
+		t.Run("break "+broken, func(t *testing.T) { sabotage(t, broken, false) })
+		if broken != "AUTH-7" {
+			t.Run("break "+broken+" of a server that takes tokens only", func(t *testing.T) { sabotage(t, broken, true) })
+		}
+	}
+}
+
+// sabotage breaks a control of a gate that takes everything, or tokens of an issuer that makes none for the operator.
+func sabotage(t *testing.T, broken string, external bool) {
+	issuer := gatetest.NewIssuer(t, "https://issuer.test")
+	upstream := newRecorder(t)
+	f := newFixture(t)
+	pair, err := tls.X509KeyPair([]byte(f.certificate), []byte(f.key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	expired, key := f.serving.Serving(t, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
+	other, err := tls.X509KeyPair([]byte(expired), []byte(key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	target := f.target(t, listener.Addr().String())
+	target.Resource = &probe.Resource{URL: "https://" + host + "/mcp", Issuers: []string{"https://issuer.test"}}
+	target.Token, target.Signers, target.Demanded = ofIssuer(t, issuer), f.signers(t), true
+	target.Issuers = []gateconfig.TokenIssuer{issuer.Config(t, "corp", "https://"+host+"/mcp")}
+	authentication := gateconfig.Authentication{ClientCertificates: gateconfig.Required, Tokens: target.Issuers}
+	if external {
+		authentication.ClientCertificates = gateconfig.Disabled
+		target.Identity, target.Forged, target.Keys, target.Token, target.Demanded = nil, nil, nil, nil, false
+	}
+	gate, err := brokengate.New(gateconfig.Config{
+		Endpoint: gateconfig.Endpoint{Hosts: []string{host}}, Status: gateconfig.Status{Authority: f.system.PEM},
+		Authentication: authentication,
+		Verification:   gateconfig.Verification{Keys: f.accepted(t, f.now), Tokens: f.tokens(t, f.now)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	gate.Upstream, gate.Broken = upstream.URL, func() string { return broken }
+	gate.Metadata = `{"resource":"https://` + host + `/mcp","authorization_servers":["https://issuer.test"]}`
+	gate.MetadataPath = "/.well-known/oauth-protected-resource/mcp"
+	go func() { _ = gate.Serve(listener, pair, other) }()
+	if broken == "LEAST-6" {
+		target.ServerPort = upstream.Listener.Addr().(*net.TCPAddr).Port
+	}
+	got := map[string]bool{}
+	results := probe.Run(t.Context(), target)
+	for _, r := range results {
+		if r.Outcome == posture.Broken {
+			got[r.Control] = true
+		} else if r.Outcome == posture.Inconclusive && broken != "ENC-3" && (broken != "AUTH-5" || r.Control != "AUTH-10") {
+			t.Errorf("%+v", r)
+		}
+	}
+	want := map[string]bool{broken: true}
+	if broken == "" {
+		want = map[string]bool{}
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("broken: %v, want %v", got, want)
+		for _, r := range results {
+			if r.Outcome != posture.Held {
+				t.Logf("%+v", r)
 			}
-			expired, key := f.serving.Serving(t, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
-			other, err := tls.X509KeyPair([]byte(expired), []byte(key))
-			if err != nil {
-				t.Fatal(err)
-			}
-			listener, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = listener.Close() })
-			target := f.target(t, listener.Addr().String())
-			target.Resource = &probe.Resource{URL: "https://" + host + "/mcp", Issuers: []string{"https://issuer.test"}}
-			target.Token, target.Demanded = ofIssuer(t, issuer), true
-			target.Issuers = []gateconfig.TokenIssuer{issuer.Config(t, "corp", "https://"+host+"/mcp")}
-			gate := &brokengate.Gate{
-				Hosts: []string{host}, Authority: f.system.Pool(), Accepts: func(text string) bool {
-					return brokengate.Knows(f.accepted(t, f.now))(text) || text == target.Token.Good
-				}, Upstream: upstream.URL, Broken: func() string { return broken },
-				Demands:      true,
-				Metadata:     `{"resource":"https://` + host + `/mcp","authorization_servers":["https://issuer.test"]}`,
-				MetadataPath: "/.well-known/oauth-protected-resource/mcp",
-			}
-			go func() { _ = gate.Serve(listener, pair, other) }()
-			if broken == "LEAST-6" {
-				target.ServerPort = upstream.Listener.Addr().(*net.TCPAddr).Port
-			}
-			got := map[string]bool{}
-			results := probe.Run(t.Context(), target)
-			for _, r := range results {
-				if r.Outcome == posture.Broken {
-					got[r.Control] = true
-				} else if r.Outcome == posture.Inconclusive && broken != "ENC-3" && (broken != "AUTH-5" || r.Control != "AUTH-10") {
-					t.Errorf("%+v", r)
-				}
-			}
-			want := map[string]bool{broken: true}
-			if broken == "" {
-				want = map[string]bool{}
-			}
-			if fmt.Sprint(got) != fmt.Sprint(want) {
-				t.Errorf("broken: %v, want %v", got, want)
-				for _, r := range results {
-					if r.Outcome != posture.Held {
-						t.Logf("%+v", r)
-					}
-				}
-			}
-			for _, body := range upstream.seen() {
-				if strings.Contains(body, "greet") || !strings.Contains(body, "zz") && !strings.Contains(body, "/list") {
-					t.Errorf("reached the server: %s", body)
-				}
-			}
-			if len(upstream.seen()) > 0 && broken != "PERM-1" && broken != "PERM-2" {
-				t.Errorf("%d requests reached the server: %v", len(upstream.seen()), upstream.seen())
-			}
-		})
+		}
+	}
+	for _, body := range upstream.seen() {
+		if strings.Contains(body, "greet") || !strings.Contains(body, "zz") && !strings.Contains(body, "/list") {
+			t.Errorf("reached the server: %s", body)
+		}
+	}
+	if len(upstream.seen()) > 0 && broken != "PERM-1" && broken != "PERM-2" {
+		t.Errorf("%d requests reached the server: %v", len(upstream.seen()), upstream.seen())
 	}
 }
 

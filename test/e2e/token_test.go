@@ -40,7 +40,8 @@ func (c *cluster) account(t *testing.T, name string, server *v1alpha1.MCPServer,
 }
 
 // TestE2EServiceAccountToken: a pod calls as its ServiceAccount, with the token that the kubelet gives it and nothing else; a
-// token of another ServiceAccount or for another audience is of no use, and what a policy takes away is gone soon.
+// token of another ServiceAccount or for another audience is of no use, and what a policy takes away is gone soon. The operator finds out
+// as much of a server that takes no tokens but those of an issuer elsewhere.
 func TestE2EServiceAccountToken(t *testing.T) {
 	t.Parallel()
 	c := start(t)
@@ -65,7 +66,8 @@ func TestE2EServiceAccountToken(t *testing.T) {
 			}},
 		},
 	}
-	c.create(t, server, policy)
+	external := c.external(tools)
+	c.create(t, server, policy, external)
 	t.Logf("ready after %s", c.ready(t, server))
 	bot, other := c.account(t, "bot", server, "mcp-tokens", "elsewhere"), c.account(t, "other", server, "mcp-tokens")
 	bot.reaches(t, server, "token")
@@ -106,7 +108,6 @@ func TestE2EServiceAccountToken(t *testing.T) {
 		if err := c.Get(ctx, client.ObjectKeyFromObject(server), found); err != nil {
 			return err
 		}
-		// By one of them the operator is somebody who may do nothing, whom it has no other way to be here.
 		for _, control := range []string{"AUTH-6", "PERM-1", "PERM-2", "PERM-7", "TEST-2"} {
 			if found.Status.Posture == nil || !slices.Contains(found.Status.Posture.PassedControls, control) {
 				return fmt.Errorf("%s is not passed: %+v", control, found.Status.Posture)
@@ -114,6 +115,8 @@ func TestE2EServiceAccountToken(t *testing.T) {
 		}
 		return nil
 	})
+
+	c.verifiedAsIssuer(t, external)
 
 	must(t, c.Delete(t.Context(), policy))
 	took := eventually(t, "the right is gone", time.Minute, func(ctx context.Context) error {

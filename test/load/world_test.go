@@ -233,7 +233,11 @@ func (w *world) start(ctx context.Context, d *appsv1.Deployment, at string) (*ga
 		}
 		g.listeners = append(g.listeners, l)
 	}
-	refusing := &brokengate.Gate{Hosts: config.Endpoint.Hosts, Authority: authority, Accepts: brokengate.Knows(config.Verification.Keys), Demands: config.Authentication.ClientCertificates == gateconfig.Required, Broken: func() string { return "" }, Seen: g.see}
+	refusing, err := brokengate.New(config)
+	if err != nil {
+		return nil, err
+	}
+	refusing.Broken, refusing.Seen = func() string { return "" }, g.see
 	go func() { _ = refusing.Serve(g.listeners[0], pair, pair) }()
 	account := &http.Server{
 		ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0),

@@ -1,4 +1,4 @@
-// Package gates asks the gates of a server for their status, over mutual TLS. It sends nothing but the marks of verifications.
+// Package gates asks the gates of a server for their status, over mutual TLS, and only that: it never sends anything.
 package gates
 
 import (
@@ -44,12 +44,6 @@ type Reader interface {
 type Lister interface {
 	// Inventory returns all that the server behind a gate offers.
 	Inventory(ctx context.Context, gate Gate) (gatestatus.Inventory, error)
-}
-
-// Announcer tells gates of verifications.
-type Announcer interface {
-	// Announce tells a gate the trace id that the requests of a verification are to carry.
-	Announce(ctx context.Context, gate Gate, traceID string) error
 }
 
 // Credentials returns the operator's certificate towards gates. It is asked on each read, so that a renewed certificate
@@ -107,17 +101,6 @@ func (c *Client) Read(ctx context.Context, gates []Gate) []Answer {
 	}
 	asked.Wait()
 	return answers
-}
-
-// Announce implements Announcer.
-func (c *Client) Announce(ctx context.Context, gate Gate, traceID string) error {
-	certificate, err := c.credentials(ctx)
-	if err != nil {
-		return err
-	}
-	once := &line{gate: gate, port: c.port, slots: c.slots, traceID: traceID}
-	defer once.close()
-	return once.fetch(ctx, certificate, gatestatus.Path, maxAnswer, &gatestatus.Status{})
 }
 
 // Inventory implements Lister. What the gate says is checked: each definition has the hash that it comes with.

@@ -25,8 +25,6 @@ type line struct {
 	gate  Gate
 	port  int
 	slots *semaphore.Weighted
-	// traceID goes with each question; empty: none.
-	traceID string
 	// used is when somebody asked last; the Client guards it.
 	used time.Time
 
@@ -106,9 +104,6 @@ func (l *line) read(ctx context.Context, path string, most int64, document any) 
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+address+path, nil)
 	if err != nil {
 		return err
-	}
-	if l.traceID != "" {
-		request.Header.Set("Traceparent", "00-"+l.traceID+"-0000000000000001-00")
 	}
 	response, err := client.Do(request)
 	if err != nil {

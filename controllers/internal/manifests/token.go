@@ -49,7 +49,7 @@ const unknownIssuer = "urn:bartizan:unknown:"
 // tokenIssuers are the token issuers of a server. One whose keys are not known is there without: its tokens are refused.
 func tokenIssuers(server *v1alpha1.MCPServer, keys map[string]IssuerKeys) []gateconfig.TokenIssuer {
 	var issuers []gateconfig.TokenIssuer
-	named := map[string]bool{}
+	named := map[string]bool{gateconfig.OwnIssuerURN: true}
 	for _, spec := range access.Tokens(server) {
 		issuer := gateconfig.TokenIssuer{
 			Name: spec.Name, Type: gateconfig.TokenType(spec.Type), Issuer: keys[spec.Name].Issuer, Source: KeySourceOf(spec).ID(),

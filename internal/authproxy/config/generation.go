@@ -134,7 +134,10 @@ func derive(c gateconfig.Config, pair tls.Certificate) (*Generation, error) {
 	if g.Table, err = decision.Compile(c.Policy); err != nil {
 		return nil, fmt.Errorf("%s: policy: it cannot be compiled", gateconfig.ConfigFile)
 	}
-	if g.Tokens, err = token.New(c.Authentication.Tokens, func(t *token.Token, claims policy.Token) *decision.Match {
+	if g.Tokens, err = token.New(c.TokenIssuers(), func(t *token.Token, claims policy.Token) *decision.Match {
+		if t.Issuer.Type == gateconfig.OwnIssuer {
+			return nil // no rule is for the operator
+		}
 		return g.Table.Match(claims, t.Scopes)
 	}); err != nil {
 		return nil, fmt.Errorf("%s: authentication.tokens: a key is not one", gateconfig.ConfigFile)

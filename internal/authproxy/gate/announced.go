@@ -12,8 +12,8 @@ const (
 	mostAnnounced = 8
 )
 
-// announced are the marks of verifications: the trace ids that the operator, authenticated by its certificate or its key, has sent to
-// the gate, or to its status port where the gate takes neither. What then carries such an id is the operator's attack and nobody's: it is in the audit log as any other, but no alert is to wake
+// announced are the marks of verifications: the trace ids that the operator, authenticated by its certificate, its key or its token, has sent. What
+// then carries such an id is the operator's attack and nobody's: it is in the audit log as any other, but no alert is to wake
 // people for it, and it is not held against whoever shares the operator's address. A trace id has 128 random bits that only the
 // operator and the audit log know, and grants nothing.
 type announced struct {

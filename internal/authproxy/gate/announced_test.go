@@ -5,10 +5,8 @@ import (
 	"net/http"
 	"testing"
 
-	"github.com/bartizan-dev/bartizan/internal/authproxy/status"
 	"github.com/bartizan-dev/bartizan/internal/clientid"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
-	"github.com/bartizan-dev/bartizan/internal/gatestatus"
 )
 
 // TestVerificationsAreKnown: the attacks of a verification that the operator has announced wake nobody and are held against
@@ -21,20 +19,6 @@ func TestVerificationsAreKnown(t *testing.T) {
 	const announced, ofAlice, madeUp = "4bf92f3577b34da6a3ce929d0e0e4736", "4bf92f3577b34da6a3ce929d0e0e4737", "4bf92f3577b34da6a3ce929d0e0e4738"
 	if status, _, body := do(t, w.client(w.system.Client(t, clientid.Operator)), w.post(legacyCall, mark(announced))); status != http.StatusForbidden {
 		t.Fatalf("%d %s", status, body)
-	}
-	// Where the gate takes nothing that the operator has, its status port does; it takes no mark of whoever reads the metrics.
-	const atStatus, ofMonitoring = "4bf92f3577b34da6a3ce929d0e0e4739", "4bf92f3577b34da6a3ce929d0e0e473a"
-	w.reload(func(c *gateconfig.Config) { c.Status.Identities = append(c.Status.Identities, clientid.Monitoring) })
-	for id, path := range map[string]string{atStatus: gatestatus.Path, ofMonitoring: status.MetricsPath} {
-		identity := map[string]string{atStatus: clientid.Operator, ofMonitoring: clientid.Monitoring}[id]
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.statusURL+path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		mark(id)(request)
-		if status, _, body := do(t, w.client(w.system.Client(t, identity)), request); status != http.StatusOK {
-			t.Fatalf("%s: %d %s", identity, status, body)
-		}
 	}
 	if status, _, body := do(t, w.keyed(w.aliceKey), w.post(legacyCall, mark(ofAlice))); status != http.StatusOK {
 		t.Fatalf("%d %s", status, body)
@@ -55,14 +39,11 @@ func TestVerificationsAreKnown(t *testing.T) {
 		}
 		return n
 	}
-	if n := throttled(w.client(), atStatus, mark); n > 0 {
-		t.Errorf("%d attacks of the operator are throttled that were announced at the status port", n)
-	}
 	c := w.client()
 	if n := throttled(c, announced, mark); n > 0 {
 		t.Errorf("%d attacks of the operator are throttled", n)
 	}
-	for name, want := range map[string]int{`bartizan_gate_verification_refusals_total`: 120, `bartizan_gate_authentication_failures_total{reason="key-wrong"}`: 0} {
+	for name, want := range map[string]int{`bartizan_gate_verification_refusals_total`: 60, `bartizan_gate_authentication_failures_total{reason="key-wrong"}`: 0} {
 		if got := w.metric(t, name); got != fmt.Sprint(want) {
 			t.Errorf("%s is %s, want %d", name, got, want)
 		}
@@ -80,12 +61,12 @@ func TestVerificationsAreKnown(t *testing.T) {
 	if status, _, body := do(t, c, w.post(legacyCall, wrong, mark(madeUp))); status != http.StatusUnauthorized {
 		t.Errorf("held against who shares the operator's address: %d %s", status, body)
 	}
-	for _, id := range []string{ofAlice, madeUp, ofMonitoring} {
+	for _, id := range []string{ofAlice, madeUp} {
 		if throttled(w.client(), id, mark) == 0 {
 			t.Errorf("attacks with the mark %s are not throttled", id)
 		}
 	}
-	if got := w.metric(t, `bartizan_gate_authentication_failures_total{reason="key-wrong"}`); got != "181" {
+	if got := w.metric(t, `bartizan_gate_authentication_failures_total{reason="key-wrong"}`); got != "121" {
 		t.Errorf("%s failures are counted", got)
 	}
 }

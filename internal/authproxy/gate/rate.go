@@ -111,8 +111,11 @@ func sourceOf(mark string) string {
 	return netip.AddrPortFrom(netip.AddrFrom16(address), 0).String()
 }
 
-// mayFail says whether the source has not failed too often yet.
-func (x *exchange) mayFail() bool { return x.gate.failures.Over(x.r.RemoteAddr, time.Now()) == 0 }
+// mayFail says whether the source has not failed too often yet. The operator's attacks are judged whoever shares its address: a token
+// that nobody looked at would pass for one that was found wrong.
+func (x *exchange) mayFail() bool {
+	return x.gate.failures.Over(x.r.RemoteAddr, time.Now()) == 0 || x.gate.announced.has(x.record.TraceID, x.record.Time)
+}
 
 // retryAfter tells after how many seconds to try again (RFC 9110, section 10.2.3).
 func (x *exchange) retryAfter(wait time.Duration) {

@@ -75,8 +75,7 @@ func (l Listeners) ports() (ports []uint16) {
 func (g *Gate) Run(ctx, now context.Context, l Listeners) error {
 	ready := status.NewReadiness(g.store, g.address, g.drain.Draining, g.unlisted)
 	reporter := &status.Reporter{Version: g.options.Version, Boot: g.boot, Store: g.store, Ready: ready, Usage: g.usage,
-		Metrics: g.metrics, Log: g.log, OwnPorts: l.ports(), Definitions: g, Denied: g.denied,
-		Announced: func(traceID string) { g.announced.add(traceID, time.Now()) }}
+		Metrics: g.metrics, Log: g.log, OwnPorts: l.ports(), Definitions: g, Denied: g.denied}
 	main, account, probe := listener.Server(g, g.options.Timeouts, g.connections), reporter.Server(), status.ProbeServer(ready)
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()

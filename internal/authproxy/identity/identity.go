@@ -211,8 +211,12 @@ func (p Principal) withToken(c *connection, text string, g *config.Generation, n
 			return Principal{}, Failure(failure)
 		}
 	}
-	if p.Client == gateconfig.Operator {
-		return p.until(verified.NotAfter), "" // it acts for nobody, and has no more rights with a token
+	if own := verified.Issuer.Type == gateconfig.OwnIssuer; own || p.Client == gateconfig.Operator {
+		if p.Client != gateconfig.Operator && p.CertificateSerial != "" {
+			return Principal{}, CredentialsContradict
+		}
+		p.Client = gateconfig.Operator // it acts for nobody, and has no more rights with a token
+		return p.until(verified.NotAfter), ""
 	}
 	p.Token = verified
 	p.name = p.Name()

@@ -19,7 +19,6 @@ import (
 	"github.com/bartizan-dev/bartizan/internal/authproxy/audit"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/config"
 	"github.com/bartizan-dev/bartizan/internal/authproxy/surroundings"
-	"github.com/bartizan-dev/bartizan/internal/authproxy/trace"
 	"github.com/bartizan-dev/bartizan/internal/clientid"
 	"github.com/bartizan-dev/bartizan/internal/gatestatus"
 )
@@ -94,8 +93,6 @@ type Reporter struct {
 	Definitions Definitions
 	// Denied are the server's requests that nobody granted.
 	Denied *Denied
-	// Announced is told the trace id of a verification that the operator is about to begin.
-	Announced func(traceID string)
 	// OwnPorts are the ports that the gate itself listens on.
 	OwnPorts []uint16
 
@@ -180,12 +177,7 @@ func (r *Reporter) Server() *http.Server {
 			http.Error(w, "this certificate may not read the gate's status", http.StatusForbidden)
 			return
 		}
-		switch request.TLS.PeerCertificates[0].URIs[0].String() {
-		case clientid.Operator:
-			if context, ok := trace.FromHeader(request.Header); ok {
-				r.Announced(context.TraceID)
-			}
-		case clientid.Monitoring:
+		if request.TLS.PeerCertificates[0].URIs[0].String() == clientid.Monitoring {
 			if request.URL.Path != MetricsPath {
 				http.Error(w, "this certificate may read the gate's metrics and nothing else", http.StatusForbidden)
 				return

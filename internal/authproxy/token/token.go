@@ -79,7 +79,11 @@ type issuer struct {
 type key struct {
 	algorithms []gateconfig.Algorithm
 	public     any
+	notAfter   time.Time // zero: none
 }
+
+// ended says whether a time is over for the key.
+func (k *key) ended(now time.Time) bool { return !k.notAfter.IsZero() && !now.Before(k.notAfter) }
 
 // Verified is a verified token and what was derived from it.
 type Verified[T any] struct {
@@ -98,7 +102,7 @@ func New[T any](issuers []gateconfig.TokenIssuer, derive func(*Token, policy.Tok
 			if err != nil {
 				return nil, err
 			}
-			one.keys[k.ID] = key{algorithms: k.Algorithms, public: public}
+			one.keys[k.ID] = key{algorithms: k.Algorithms, public: public, notAfter: k.NotAfter}
 		}
 		v.issuers[one.TokenIssuer.Issuer] = one
 	}
@@ -148,7 +152,7 @@ func (v *Verifier[T]) verify(text string, now time.Time) (*claims, Failure) {
 		return nil, Issuer
 	}
 	with, ok := from.keys[h.key]
-	if !ok {
+	if !ok || with.ended(now) {
 		from.unknown.Add(1)
 		from.last.Store(now.Unix())
 		return nil, UnknownKey
@@ -159,7 +163,11 @@ func (v *Verifier[T]) verify(text string, now time.Time) (*claims, Failure) {
 	if !signed(h.algorithm, with.public, p.signed, p.signature) {
 		return nil, Signature
 	}
-	return c, c.judge(from.TokenIssuer, now)
+	failure = c.judge(from.TokenIssuer, now)
+	if with.ended(c.token.NotAfter) {
+		c.token.NotAfter = with.notAfter
+	}
+	return c, failure
 }
 
 // Unknown is what was seen of tokens that name a key which is not known.
@@ -170,11 +178,11 @@ type Unknown struct {
 	Last   time.Time
 }
 
-// Unknown returns the issuers that were said to have signed with an unknown key, sorted by name.
+// Unknown returns the issuers that were said to have signed with an unknown key, sorted by name. The operator knows its own.
 func (v *Verifier[T]) Unknown() []Unknown {
 	var all []Unknown
 	for _, i := range v.issuers {
-		if n := i.unknown.Load(); n > 0 {
+		if n := i.unknown.Load(); n > 0 && i.Type != gateconfig.OwnIssuer {
 			all = append(all, Unknown{Issuer: i.Name, Count: n, Last: time.Unix(i.last.Load(), 0).UTC()})
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"io"
 	"log"
@@ -17,9 +18,11 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/bartizan-dev/bartizan/internal/authproxy/token"
 	"github.com/bartizan-dev/bartizan/internal/clientid"
 	"github.com/bartizan-dev/bartizan/internal/gateconfig"
 	"github.com/bartizan-dev/bartizan/internal/keys"
+	"github.com/bartizan-dev/bartizan/internal/policy"
 )
 
 // Controls are those that can be broken.
@@ -29,14 +32,6 @@ var Controls = []string{
 
 // Gate is a gate with one control broken.
 type Gate struct {
-	// Hosts are the Host headers that are served.
-	Hosts []string
-	// Authority vouches for the operator, who may do nothing.
-	Authority *x509.CertPool
-	// Demands: a key or a token is worth nothing without a certificate.
-	Demands bool
-	// Accepts says whether a key or a token is one of somebody who may do nothing; nil: none is.
-	Accepts func(text string) bool
 	// Upstream is the URL of the server.
 	Upstream string
 	// Metadata is the document of the protected resource, at MetadataPath; empty for a gate that takes no tokens.
@@ -48,15 +43,44 @@ type Gate struct {
 	// LetIn is told what goes on to the server; nil: nobody is.
 	LetIn func(body []byte)
 
+	// hosts are the Host headers that are served.
+	hosts []string
+	// authority vouches for the operator, who may do nothing.
+	authority *x509.CertPool
+	// demands: a key or a token is worth nothing without a certificate.
+	demands bool
+	keys    []gateconfig.Key
+	issuers []gateconfig.TokenIssuer
+	tokens  *token.Verifier[bool]
 	// guesses are the failed logins that were to be counted.
 	guesses atomic.Int64
 }
 
-// Knows says of a key whether it is among those of a configuration.
-func Knows(accepted []gateconfig.Key) func(key string) bool {
-	return func(key string) bool {
-		return slices.ContainsFunc(accepted, func(k gateconfig.Key) bool { return k.SHA256 == keys.Hash(key) })
+// New is a gate with a configuration, of which it knows the operator, and holders of tokens, who may do nothing here either.
+func New(c gateconfig.Config) (*Gate, error) {
+	g := &Gate{hosts: c.Endpoint.Hosts, demands: c.Authentication.ClientCertificates == gateconfig.Required, keys: c.Verification.Keys, issuers: c.TokenIssuers()}
+	var err error
+	if g.authority, err = gateconfig.Pool(c.Status.Authority); err != nil {
+		return nil, err
 	}
+	g.tokens, err = token.New(g.issuers, func(*token.Token, policy.Token) bool { return true })
+	return g, err
+}
+
+// accepts says whether a key or a token is one of somebody who may do nothing.
+func (g *Gate) accepts(text string) bool {
+	_, failure := g.tokens.Verify(text, time.Now())
+	return failure == "" || slices.ContainsFunc(g.keys, func(k gateconfig.Key) bool { return k.SHA256 == keys.Hash(text) })
+}
+
+// named says whether a token names a key of an issuer's, whoever signed it.
+func (g *Gate) named(text string) bool {
+	var header struct{ Kid string }
+	first, _, _ := strings.Cut(text, ".")
+	content, err := base64.RawURLEncoding.DecodeString(first)
+	return err == nil && json.Unmarshal(content, &header) == nil && slices.ContainsFunc(g.issuers, func(i gateconfig.TokenIssuer) bool {
+		return slices.ContainsFunc(i.Keys, func(k gateconfig.TokenKey) bool { return k.ID == header.Kid })
+	})
 }
 
 // Serve serves with a certificate, or, while ENC-3 is broken, with another.
@@ -153,18 +177,18 @@ func (g *Gate) authenticate(broken string, r *http.Request) (status, code int) {
 	operator, certificate := g.operator(r.TLS)
 	forged := certificate && !operator
 	text, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	token := strings.HasPrefix(text, "eyJ") // as every JWT begins
+	bearer := strings.HasPrefix(text, "eyJ") // as every JWT begins
 	_, malformed := keys.Parse(text)
 	key := malformed == nil
-	excused := certificate || !g.Demands || broken == "AUTH-7"
+	excused := certificate || !g.demands || broken == "AUTH-7"
 	switch {
 	case r.TLS == nil, // which only ENC-2 lets come here, or somebody who is no gate
-		broken == "AUTH-1" && !forged && !token && !key && r.URL.RawQuery == "",
-		broken == "AUTH-5" && key && excused, broken == "AUTH-6" && token, broken == "AUTH-7" && forged:
+		broken == "AUTH-1" && !forged && !bearer && !key && r.URL.RawQuery == "",
+		broken == "AUTH-5" && key && excused, broken == "AUTH-6" && g.named(text) && excused, broken == "AUTH-7" && forged:
 		return 0, 0
 	case r.URL.RawQuery != "":
 		return http.StatusBadRequest, -31400
-	case !forged && excused && g.Accepts != nil && g.Accepts(text),
+	case !forged && excused && g.accepts(text),
 		operator && r.Header["Authorization"] == nil && r.Header["X-Api-Key"] == nil:
 		return 0, 0
 	}
@@ -177,7 +201,7 @@ func (g *Gate) operator(state *tls.ConnectionState) (operator, certificate bool)
 		return false, false
 	}
 	leaf := state.PeerCertificates[0]
-	_, err := leaf.Verify(x509.VerifyOptions{Roots: g.Authority, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	_, err := leaf.Verify(x509.VerifyOptions{Roots: g.authority, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 	return err == nil && len(leaf.URIs) == 1 && leaf.URIs[0].String() == clientid.Operator, true
 }
 
@@ -188,7 +212,7 @@ func (g *Gate) read(r *http.Request, body []byte) (status, code int) {
 	err := decoder.Decode(&message)
 	text := string(body)
 	switch {
-	case !slices.Contains(g.Hosts, r.Host) || r.Header.Get("Origin") != "":
+	case !slices.Contains(g.hosts, r.Host) || r.Header.Get("Origin") != "":
 		return http.StatusForbidden, -31400
 	case strings.Contains(r.Header.Get("Content-Type"), "utf-16"):
 		return http.StatusUnsupportedMediaType, -31400

@@ -31,10 +31,6 @@ func brokenGate(address, upstream, file, expired string) error {
 	if err != nil {
 		return err
 	}
-	authority, err := gateconfig.Pool(config.Status.Authority)
-	if err != nil {
-		return err
-	}
 	pair := func(directory string) (tls.Certificate, error) {
 		return tls.LoadX509KeyPair(filepath.Join(directory, gateconfig.CertificateFile), filepath.Join(directory, gateconfig.PrivateKeyFile))
 	}
@@ -50,18 +46,19 @@ func brokenGate(address, upstream, file, expired string) error {
 	if err != nil {
 		return err
 	}
-	broken := &brokengate.Gate{
-		Hosts: config.Endpoint.Hosts, Authority: authority, Accepts: brokengate.Knows(config.Verification.Keys), Upstream: "http://" + upstream + config.Upstream.Path,
-		Broken: func() string {
-			control, err := os.ReadFile(file)
-			if err != nil {
-				log.Printf("what is broken cannot be read: %v", err)
-			}
-			return strings.TrimSpace(string(control))
-		},
-		Demands: config.Authentication.ClientCertificates == gateconfig.Required,
-		LetIn:   func(body []byte) { fmt.Printf("let in: %q\n", body) },
+	broken, err := brokengate.New(config)
+	if err != nil {
+		return err
 	}
+	broken.Upstream = "http://" + upstream + config.Upstream.Path
+	broken.Broken = func() string {
+		control, err := os.ReadFile(file)
+		if err != nil {
+			log.Printf("what is broken cannot be read: %v", err)
+		}
+		return strings.TrimSpace(string(control))
+	}
+	broken.LetIn = func(body []byte) { fmt.Printf("let in: %q\n", body) }
 	if real.OAuth != nil {
 		broken.Metadata, broken.MetadataPath = string(real.OAuth.Metadata), "/.well-known/oauth-protected-resource"+strings.TrimSuffix(config.Endpoint.Path, "/")
 	}
