@@ -70,6 +70,7 @@ func TestUnmanaged(t *testing.T) {
 	server := &v1alpha1.MCPServer{ObjectMeta: metav1.ObjectMeta{Namespace: "tools", Name: "files"}}
 	managed := pod("tools", "files-1", "ghcr.io/example/files-mcp-server:1")
 	managed.Labels = map[string]string{"bartizan.dev/server": "files"}
+	managed.Spec.Containers = append(managed.Spec.Containers, corev1.Container{Name: v1alpha1.GateContainer, Image: "registry.example/gate"})
 	ended := pod("tools", "ended", "ghcr.io/example/old-mcp-server:1")
 	ended.Status.Phase = corev1.PodSucceeded
 	clean := []client.Object{server, managed, ended, pod("web", "shop", "nginx:1")}

@@ -86,7 +86,7 @@ func (c *cluster) gateMetrics(t *testing.T, pod *corev1.Pod) string {
 	ports, err := forward.GetPorts()
 	must(t, err)
 	reader := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{
-		Certificates: []tls.Certificate{pair}, InsecureSkipVerify: true, //nolint:gosec // it is the pod that was asked for
+		Certificates: []tls.Certificate{pair}, InsecureSkipVerify: true, // it is the pod that was asked for
 	}}}
 	request, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), http.MethodGet, fmt.Sprintf("https://127.0.0.1:%d/metrics", ports[0].Local), nil)
 	must(t, err)
