@@ -3,6 +3,7 @@ package config_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
@@ -150,9 +152,16 @@ func apply(t *testing.T, config *rest.Config, objects []*unstructured.Unstructur
 		t.Fatal(err)
 	}
 	for _, object := range objects {
-		if err := c.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(object.DeepCopy())); err != nil {
-			t.Errorf("apply %s %s: %v", object.GetKind(), client.ObjectKeyFromObject(object), err)
-		}
+		controlplane.Eventually(t, time.Minute, func(ctx context.Context) error {
+			err := c.Apply(ctx, client.ApplyConfigurationFromUnstructured(object.DeepCopy()))
+			if err != nil && strings.Contains(err.Error(), "not yet synced to use for admission") {
+				return err // right after its policies and the definition of their parameter, the API server refuses what they are about
+			}
+			if err != nil {
+				t.Errorf("apply %s %s: %v", object.GetKind(), client.ObjectKeyFromObject(object), err)
+			}
+			return nil
+		})
 	}
 }
 
