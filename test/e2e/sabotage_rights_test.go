@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -56,16 +58,17 @@ func (c *cluster) sabotageRights(t *testing.T, table *sabotageTable) {
 	table.add(t, "an EndpointSlice with a pod's address, written by hand for a Service without a selector", []string{"LEAST-8"}, seen[1], seen[2])
 }
 
-// address is that of a pod of a server.
-func (c *cluster) address(t *testing.T, server *v1alpha1.MCPServer) string {
+// address is that of the only pod of a server, once there is no other.
+func (c *cluster) address(t *testing.T, server *v1alpha1.MCPServer) (address string) {
 	t.Helper()
-	var pods corev1.PodList
-	must(t, c.List(t.Context(), &pods, client.InNamespace(server.Namespace), client.MatchingLabels{"bartizan.dev/server": server.Name}))
-	for i := range pods.Items {
-		if pod := &pods.Items[i]; pod.DeletionTimestamp == nil && pod.Status.PodIP != "" {
-			return pod.Status.PodIP
+	c.ready(t, server.DeepCopy())
+	eventually(t, "one pod is left", time.Minute, func(ctx context.Context) error {
+		pods, err := c.running(ctx, server)
+		if err != nil || len(pods) != 1 || pods[0].Status.PodIP == "" {
+			return fmt.Errorf("%d pods run, error: %v", len(pods), err)
 		}
-	}
-	t.Fatalf("MCPServer %s has no pod with an address", server.Name)
-	return ""
+		address = pods[0].Status.PodIP
+		return nil
+	})
+	return address
 }
